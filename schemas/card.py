@@ -1,0 +1,109 @@
+"""The model card: what a model takes, gives, is for and may not be used for; no weights and no code that runs one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+DType = Literal["uint8", "uint16", "int64", "float16", "float32"]
+EventKind = Literal["image", "vitals"]
+
+NOTICE = "Research use only. Information for a clinician, who must review it; not a diagnosis."
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor of a served model, without the batch dimension.
+
+    `shape` counts elements an axis (-1: variable), `unit` names what an element means ("stored value 0-255",
+    "probability", "mg/dL").
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A decision threshold with what was measured at it, each figure as (value, low, high) of a 95 % interval.
+
+    The threshold was chosen on validation data only; `measured_on` names the data set of the figures.
+    """
+
+    threshold: float
+    sensitivity: tuple[float, float, float]
+    specificity: tuple[float, float, float]
+    measured_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class IntendedUse:
+    """Where the model may be applied, in executable form: an empty collection or None does not restrict.
+
+    `modalities` and `body_parts` use DICOM Defined Terms (PS3.3 C.7.3.1.1.1, PS3.16 CID 4031); `views` those of
+    View Position (0018,5101); ages are in years, inclusive; `minimum_matrix` is (rows, columns) in pixels.
+    """
+
+    statement: str
+    modalities: frozenset[str] = frozenset()
+    body_parts: frozenset[str] = frozenset()
+    views: frozenset[str] = frozenset()
+    age_years: tuple[float, float] | None = None
+    minimum_matrix: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How Triton serves the model: sizes in rows, delays in microseconds, `warm_up_rows` of zeros at load."""
+
+    max_batch_size: int
+    preferred_batch_sizes: tuple[int, ...]
+    max_queue_delay_us: int
+    max_queue_size: int
+    instances_cpu: int = 1
+    threads_cpu: int = 1
+    stat_instance: bool = False
+    warm_up_rows: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a candidate must reach on the frozen hold-out before it may be released."""
+
+    metric: str
+    floor: float
+    margin_over_serving: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Everything that the rest of the system needs to know of one model.
+
+    `name` is the task and the folder under `triton_models/`; `version` is semantic (MAJOR schema, MINOR retrain,
+    PATCH fix). `train` is the dotted path of the training function. Probabilities come out in the order of
+    `labels`. Scores inside `abstention_band` (inclusive, same scale as the threshold) are answered as abstained.
+    """
+
+    name: str
+    version: str
+    preprocessing_version: str
+    title: str
+    consumes: EventKind
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+    labels: Sequence[str]
+    positive_label: str
+    operating_point: OperatingPoint
+    abstention_band: tuple[float, float]
+    intended_use: IntendedUse
+    limits: Sequence[str]
+    train: str
+    weights: str
+    serving: Serving
+    gate: Gate
+    retrain_after: int
+    approval: Literal["person", "automatic"] = "person"
+    use_status: str = "research use only"
+    notice: str = NOTICE
+    licences: Mapping[str, str] = field(default_factory=dict)
