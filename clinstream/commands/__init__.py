@@ -1,0 +1,1 @@
+"""One file a command; what they do lives in the rooms below."""
