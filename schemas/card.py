@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-DType = Literal["uint8", "uint16", "int64", "float16", "float32"]
+DType = Literal["uint8", "uint16", "int32", "int64", "float16", "float32"]
 EventKind = Literal["image", "vitals"]
 
 NOTICE = "Research use only. Information for a clinician, who must review it; not a diagnosis."

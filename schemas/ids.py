@@ -10,6 +10,9 @@ from schemas.errors import Unprocessable
 
 NAMESPACE = UUID("6f1d3a52-7c0e-5b44-9a86-2f3f0c1e7b90")
 
+SIMULATED = "simulated:"
+"""Prefix of the object ids of injected data: it shares no identity with the clinical object that it may repeat."""
+
 
 def sha256_hex(data: bytes) -> str:
     """SHA-256 of `data` as 64 lower-case hexadecimal digits."""

@@ -1,1 +1,1 @@
-"""One file a command; what they do lives in the rooms below."""
+"""One file a command; each turns words of the user into calls and answers into words, and decides nothing else."""

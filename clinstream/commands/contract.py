@@ -32,3 +32,8 @@ def schemas(
             table.add_row(verdict.event, verdict.state, "; ".join(verdict.breaks))
         Console().print(table)
     raise typer.Exit(0 if all(v.state == "same" for v in verdicts) else 1)
+
+
+def register(main: typer.Typer) -> None:
+    """Adds the group."""
+    main.add_typer(app, name="contract")

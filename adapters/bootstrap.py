@@ -1,0 +1,129 @@
+"""The composition root: opens what a process needs, in order, and closes it in reverse; no work is done here.
+
+Everything else receives what it needs as arguments, so this is the one place to read what depends on what.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from adapters import pixels, telemetry
+from adapters.clock import Clock, SystemClock
+from adapters.kafka import KafkaPublisher, Publisher
+from adapters.pixels import BlobStore
+from adapters.settings import Settings
+from schemas.card import ModelCard
+from schemas.errors import Conflict
+
+if TYPE_CHECKING:
+    from adapters.database import Database
+    from adapters.releases import ReleaseBook
+    from adapters.triton import Inference
+
+NEEDS = frozenset({"publisher", "database", "store", "inference", "releases", "decoders"})
+# Two threads: the codecs and numpy release the interpreter lock, and a lane's process shares the box with others.
+DECODER_THREADS = 2
+
+
+@dataclass
+class Services:
+    """What was opened; asking for something that was not among the needs is a programmer's error (Conflict)."""
+
+    settings: Settings
+    clock: Clock
+    _opened: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def publisher(self) -> Publisher:
+        """The way onto Kafka, started."""
+        return cast(Publisher, self._get("publisher"))
+
+    @property
+    def database(self) -> "Database":
+        """PostgreSQL."""
+        return cast("Database", self._get("database"))
+
+    @property
+    def store(self) -> BlobStore:
+        """Pixels and tensors."""
+        return cast(BlobStore, self._get("store"))
+
+    @property
+    def inference(self) -> "Inference":
+        """Triton."""
+        return cast("Inference", self._get("inference"))
+
+    @property
+    def releases(self) -> "ReleaseBook":
+        """Which version serves whom, refreshed each second."""
+        return cast("ReleaseBook", self._get("releases"))
+
+    @property
+    def decoders(self) -> ThreadPoolExecutor:
+        """Threads for decoding images off the event loop."""
+        return cast(ThreadPoolExecutor, self._get("decoders"))
+
+    def _get(self, name: str) -> object:
+        if name not in self._opened:
+            raise Conflict(f"{name} was not opened; add it to the needs of this process")
+        return self._opened[name]
+
+
+@asynccontextmanager
+async def services(
+    settings: Settings, needs: Iterable[str], *, cards: Iterable[ModelCard] = (), clock: Clock | None = None
+) -> AsyncIterator[Services]:
+    """Opens `needs` (names of `NEEDS`) in the order below and closes them in reverse, also after an error.
+
+    `cards` are those of the models installed here; `releases` falls back on their versions for a task that nobody
+    has decided about yet.
+    Raises the Unavailable of what cannot be reached, and Conflict for a need that nobody knows.
+    """
+    wanted = frozenset(needs)
+    if unknown := wanted - NEEDS:
+        raise Conflict(f"unknown needs: {', '.join(sorted(unknown))}")
+    if "releases" in wanted:
+        wanted |= {"database"}
+    found = Services(settings, clock or SystemClock())
+    async with AsyncExitStack() as stack:
+        await _open(found, wanted, tuple(cards), stack)
+        yield found
+
+
+async def _open(found: Services, wanted: frozenset[str], cards: tuple[ModelCard, ...], stack: AsyncExitStack) -> None:
+    # The database and Triton are imported where they are wanted: a door, which needs neither, is spared 55 MB and
+    # 1.2 s of processor time.
+    settings, clock, opened = found.settings, found.clock, found._opened
+    if "store" in wanted:
+        store = pixels.open_store(settings.store_url)
+        stack.push_async_callback(store.close)
+        opened["store"] = store
+    if "database" in wanted:
+        from adapters.database import Database
+
+        database = Database.open(settings, clock)
+        stack.push_async_callback(database.close)
+        opened["database"] = database
+    if "inference" in wanted:
+        from adapters.triton import TritonClient
+
+        opened["inference"] = await stack.enter_async_context(TritonClient(settings.triton, clock))
+    if "releases" in wanted:
+        from adapters.releases import ReleaseBook
+
+        book = ReleaseBook(found.database, clock, cards)
+        telemetry.metrics().release_stale_seconds.set_function(lambda: book.age_s() or 0.0)
+        await book.start()
+        stack.push_async_callback(book.stop)
+        opened["releases"] = book
+    if "decoders" in wanted:
+        decoders = ThreadPoolExecutor(DECODER_THREADS, thread_name_prefix="decode")
+        stack.callback(decoders.shutdown, wait=True)
+        opened["decoders"] = decoders
+    if "publisher" in wanted:
+        publisher = KafkaPublisher(settings.kafka, clock)
+        stack.push_async_callback(publisher.stop)
+        await publisher.start()
+        opened["publisher"] = publisher

@@ -1,0 +1,174 @@
+"""The one object through which services and commands use PostgreSQL; what each call does is in its neighbours."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.clock import Clock
+from adapters.database import identities, outbox, outcomes, queries, recording, releases
+from adapters.database.engine import Transactions, make_engine
+from adapters.database.records import (
+    ImageIdentity,
+    Key,
+    OutboxRow,
+    Recorded,
+    Release,
+    ResultFilter,
+    State,
+    StoredOutcome,
+    StoredResult,
+    Trail,
+    Visible,
+)
+from adapters.settings import Settings
+from schemas.card import ModelCard
+from schemas.events import Answer, OutcomeDecided
+
+
+class Database:
+    """PostgreSQL as the application role. Every method raises DatabaseUnavailable when it cannot be reached.
+
+    Each call is one transaction, committed before it returns; a caller that is cancelled does not interrupt it.
+    """
+
+    def __init__(self, transactions: Transactions, clock: Clock) -> None:
+        self._transactions = transactions
+        self._clock = clock
+
+    @classmethod
+    def open(cls, settings: Settings, clock: Clock, *, as_owner: bool = False) -> "Database":
+        """A pool that connects at first use. `as_owner` connects as the role that may empty tables (for rebuild)."""
+        database = settings.database
+        engine = make_engine(
+            database.migration_url if as_owner else database.url,
+            pool_size=database.pool_size,
+            statement_timeout_s=database.statement_timeout_s,
+        )
+        return cls(Transactions(engine), clock)
+
+    async def close(self) -> None:
+        """Waits for what is under way, then closes the connections."""
+        await self._transactions.close()
+
+    async def probe(self) -> None:
+        """Returns when the database answers; DatabaseUnavailable when it does not."""
+        await self._transactions.run(_probe)
+
+    async def record(self, answers: Sequence[Answer]) -> list[Recorded]:
+        """Stores answers, decides which are visible, and notes the outcomes; one `Recorded` an answer, in order."""
+        if not answers:
+            return []
+        return await self._transactions.run(lambda c: recording.record(c, answers, self._clock.now()))
+
+    async def decide(self, decided: Sequence[OutcomeDecided]) -> None:
+        """Stores outcomes; a fate of higher rank replaces a lower one (`outcomes.RANK`), a repeat changes nothing."""
+        if decided:
+            await self._transactions.run(lambda c: outcomes.upsert(c, decided, self._clock.now()))
+
+    async def already_visible(self, keys: Sequence[Key]) -> dict[Key, Visible]:
+        """The visible results of those (object_id, content, task) that have one."""
+        if not keys:
+            return {}
+        return await self._transactions.run(lambda c: recording.already_visible(c, keys))
+
+    async def note_images(self, rows: Sequence[ImageIdentity]) -> None:
+        """Stores where images lie and whose they are; what is there already stays as it is."""
+        await self._transactions.run(lambda c: identities.note(c, rows))
+
+    async def releases(self, since: int = 0) -> list[Release]:
+        """The release log after epoch `since`, oldest first; no lower epoch appears later."""
+        return await self._transactions.run(lambda c: releases.since(c, since))
+
+    async def ensure_starters(self, cards: Iterable[ModelCard]) -> None:
+        """Promotes the version of each card whose task has no decision yet; safe to repeat and to race."""
+        kept = list(cards)
+        await self._transactions.run(lambda c: releases.ensure_starters(c, kept, self._clock.now()))
+
+    async def set_release(
+        self, task: str, version: str, state: State, *, share: float = 0.0, by_whom: str, why: str
+    ) -> Release:
+        """Writes a release decision, its audit line and its announcement (to the outbox) in one transaction.
+
+        A promotion retires the version promoted before.
+        Raises UserError for a share that cannot be served.
+        """
+
+        async def work(connection: AsyncConnection) -> Release:
+            details: dict[str, object] = {"task": task, "version": version, "state": state, "share": share}
+            await identities.audit(connection, by_whom=by_whom, purpose=why, action="release.set", details=details)
+            now = self._clock.now()
+            made = await releases.add(
+                connection, task=task, version=version, state=state, share=share, by_whom=by_whom, why=why, now=now
+            )
+            await outbox.enqueue(connection, *releases.announcement(made))
+            return made
+
+        return await self._transactions.run(work)
+
+    async def outcomes_of(self, event_ids: Sequence[UUID]) -> list[StoredOutcome]:
+        """The outcomes of these events, in the order of event and task."""
+        if not event_ids:
+            return []
+        return await self._transactions.run(lambda c: outcomes.of_events(c, event_ids))
+
+    async def all_outcomes(self) -> list[tuple[UUID, str, str]]:
+        """(event_id, task, fate) of every outcome."""
+        return await self._transactions.run(outcomes.every)
+
+    async def results(self, wanted: ResultFilter) -> list[StoredResult]:
+        """Visible results, newest first."""
+        return await self._transactions.run(lambda c: queries.results(c, wanted))
+
+    async def result(self, result_id: UUID) -> StoredResult | None:
+        """The visible result with this id, if there is one."""
+        return await self._transactions.run(lambda c: queries.result_by_id(c, result_id))
+
+    async def trail(
+        self,
+        *,
+        events: Sequence[UUID] = (),
+        objects: Sequence[str] = (),
+        studies: Sequence[str] = (),
+        subjects: Sequence[str] = (),
+    ) -> Trail:
+        """Images, answers, results and outcomes of these events, objects, studies and subjects; no personal data."""
+        ask = partial(queries.trail, events=events, objects=objects, studies=studies, subjects=subjects)
+        return await self._transactions.run(ask)
+
+    async def look_up(self, number: str, *, by_whom: str, purpose: str) -> tuple[set[str], set[str]]:
+        """(study ids, subject ids) of an accession number, Study Instance UID or patient id; the read is audited."""
+        return await self._transactions.run(lambda c: identities.look_up(c, number, by_whom=by_whom, purpose=purpose))
+
+    async def unsent(self, limit: int = 100) -> list[OutboxRow]:
+        """The oldest outbox messages that were not sent yet, as they stand now; `relay` also keeps others off them."""
+        return await self._transactions.run(lambda c: outbox.unsent(c, limit))
+
+    async def mark_sent(self, ids: Sequence[int]) -> None:
+        """Notes that the broker acknowledged these messages."""
+        await self._transactions.run(lambda c: outbox.mark_sent(c, ids, self._clock.now()))
+
+    async def relay(self, send: Callable[[Sequence[OutboxRow]], Awaitable[None]], limit: int = 100) -> int:
+        """Hands unsent messages to `send` while holding their rows, marks them sent, and returns how many.
+
+        When `send` raises, they stay unsent and the error comes out here.
+        """
+
+        async def work(connection: AsyncConnection) -> int:
+            rows = await outbox.unsent(connection, limit)
+            if rows:
+                await send(rows)
+                await outbox.mark_sent(connection, [row.id for row in rows], self._clock.now())
+            return len(rows)
+
+        return await self._transactions.run(work)
+
+    async def enqueue(self, topic: str, key: bytes | None, headers: Sequence[tuple[str, bytes]], value: bytes) -> int:
+        """Adds a message to the outbox."""
+        return await self._transactions.run(lambda c: outbox.enqueue(c, topic, key, headers, value))
+
+
+async def _probe(connection: AsyncConnection) -> None:
+    await connection.execute(text("SELECT 1"))

@@ -1,0 +1,196 @@
+"""The projections made anew from the log, in one transaction; reading the log is the caller's part.
+
+Answers, visible results, outcomes and images follow from the log. Releases and the audit are decisions and stay as
+they are; studies and identities come from the images themselves and stay too.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.clock import Clock
+from adapters.database import answers as answer_rows
+from adapters.database import identities, migrating, recording
+from adapters.database import outcomes as outcome_rows
+from adapters.database.columns import arrays, names, unnest
+from adapters.database.engine import make_engine
+from adapters.database.errors import translated
+from adapters.database.records import ImageIdentity
+from adapters.database.recording import COLUMNS, Standing
+from adapters.settings import Settings
+from schemas.events import Answer, OutcomeDecided, ResultPublished, ResultWithdrawn
+
+PROJECTIONS = ("answers", "visible", "outcomes", "images")
+PERSONAL = ("studies", "identities")
+
+# insert-visible-as-published: with the revisions that the log says.
+INSERT = text(
+    f"INSERT INTO visible ({names(COLUMNS)}, visible_at) "
+    f"SELECT * FROM {unnest(COLUMNS, 'CAST(:at AS timestamptz[])')} ON CONFLICT DO NOTHING"
+)
+
+WITHDRAW = text(
+    "UPDATE visible SET withdrawn_at = :now, withdrawn_why = :why "
+    "WHERE object_id = :thing AND task = :task AND answer_id = :id"
+)
+
+# What the log does not hold (yet): rows whose event was committed here and is still to be published, and answers
+# that are never published. They were true before and stay so.
+KEEP_ANSWERS = text("INSERT INTO answers SELECT * FROM old_answers ON CONFLICT DO NOTHING")
+KEEP_VISIBLE = text(
+    "INSERT INTO visible SELECT v.* FROM old_visible v JOIN answers USING (answer_id) "
+    "ORDER BY v.object_id, v.task, v.revision ON CONFLICT DO NOTHING"
+)
+KEEP_OUTCOMES = text("INSERT INTO outcomes SELECT * FROM old_outcomes ON CONFLICT DO NOTHING")
+KEEP_IMAGES = text("INSERT INTO images SELECT * FROM old_images ON CONFLICT DO NOTHING")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many rows each projection has."""
+
+    answers: int
+    visible: int
+    outcomes: int
+    images: int
+
+
+class Rebuild:
+    """The transaction under way: everything here is undone unless the block that opened it ends well.
+
+    Feed it in this order: results, withdrawals, `keep_unlogged`, answers, outcomes, images.
+    """
+
+    def __init__(self, connection: AsyncConnection, clock: Clock, missing: Sequence[str]) -> None:
+        self._connection = connection
+        self._clock = clock
+        self.missing = tuple(missing)
+        self.before = Counts(0, 0, 0, 0)
+
+    async def begin(self) -> None:
+        """Keeps writers out, sets the old rows aside, and empties the projections.
+
+        EXCLUSIVE keeps readers going: they see the old rows until the end. `answers` comes first, as in every
+        transaction that records, so that whoever waits holds nothing that is needed here.
+        """
+        for table in PROJECTIONS:
+            await self._connection.execute(text(f"LOCK TABLE {table} IN EXCLUSIVE MODE"))
+        self.before = await self.counts()
+        for table in PROJECTIONS:
+            await self._connection.execute(text(f"CREATE TEMP TABLE old_{table} ON COMMIT DROP AS TABLE {table}"))
+            await self._connection.execute(text(f"DELETE FROM {table}"))
+
+    async def add_results(self, results: Sequence[ResultPublished]) -> None:
+        """Visible results as published, with their answers and outcomes."""
+        answers = [result.answer for result in results]
+        await self._add_answers(answers)
+        rows = [_standing(result) for result in results]
+        at = [moment(answer, self._clock.now()) for answer in answers]
+        await self._connection.execute(INSERT, {**arrays(COLUMNS, rows), "at": at})
+        # Not `answered` blindly: what a broken writer published twice stays one result, and the other its duplicate.
+        for when, group in _by_moment(answers, self._clock.now()):
+            await recording.record(self._connection, group, when)
+
+    async def withdraw(self, withdrawn: ResultWithdrawn, at: datetime) -> None:
+        """A result that was taken back at a time."""
+        values = {"thing": withdrawn.object_id, "task": withdrawn.task, "id": withdrawn.result_id}
+        await self._connection.execute(WITHDRAW, {**values, "why": withdrawn.reason, "now": at})
+
+    async def keep_unlogged(self) -> None:
+        """Puts back the old answers and visible results that the log does not hold."""
+        await self._connection.execute(KEEP_ANSWERS)
+        await self._connection.execute(KEEP_VISIBLE)
+
+    async def add_answers(self, answers: Sequence[Answer]) -> None:
+        """Answers in the order of the log; those whose content has no result yet become visible, as when recorded."""
+        for when, group in _by_moment(answers, self._clock.now()):
+            await recording.record(self._connection, group, when)
+
+    async def add_outcomes(self, outcomes: Sequence[OutcomeDecided]) -> None:
+        """Outcomes as decided."""
+        await outcome_rows.upsert(self._connection, outcomes, self._clock.now())
+
+    async def add_images(self, images: Sequence[ImageIdentity]) -> None:
+        """Image events as observed, without whose they are."""
+        await identities.note_events(self._connection, images)
+
+    async def add_identities(self, images: Sequence[ImageIdentity]) -> None:
+        """Studies and patients as their images name them."""
+        await identities.note(self._connection, images)
+
+    async def finish(self, *, keep_unlogged: bool) -> Counts:
+        """Puts back the old outcomes and images that the log does not hold, and counts."""
+        if keep_unlogged:
+            await self._connection.execute(KEEP_OUTCOMES)
+            await self._connection.execute(KEEP_IMAGES)
+        return await self.counts()
+
+    async def counts(self) -> Counts:
+        """How many rows each projection has now."""
+        found = [
+            (await self._connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one()
+            for table in PROJECTIONS
+        ]
+        return Counts(*found)
+
+    async def _add_answers(self, answers: Sequence[Answer]) -> None:
+        for when, group in _by_moment(answers, self._clock.now()):
+            await answer_rows.insert(self._connection, group, when)
+
+
+@asynccontextmanager
+async def rebuild(settings: Settings, clock: Clock) -> AsyncIterator[Rebuild]:
+    """Opens the transaction as the owner of the tables, makes dropped tables again, and commits at the end.
+
+    `missing` of what it yields names the tables that had to be made. Raises DatabaseUnavailable.
+    """
+    engine = make_engine(settings.database.migration_url, pool_size=1, statement_timeout_s=0, name="clinstream rebuild")
+    try:
+        with translated():
+            async with engine.begin() as connection:
+                role = settings.database.application_role
+                missing = await migrating.restore_tables(connection, (*PROJECTIONS, *PERSONAL), role)
+                work = Rebuild(connection, clock, missing)
+                await work.begin()
+                yield work
+            async with engine.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                for table in PROJECTIONS:
+                    await connection.execute(text(f"VACUUM ANALYZE {table}"))
+    finally:
+        await engine.dispose()
+
+
+def moment(answer: Answer, now: datetime) -> datetime:
+    """When the answer was recorded, as it says itself, else now."""
+    at = answer.hops.get("recorded")
+    return datetime.fromtimestamp(at, UTC) if at else now
+
+
+def _by_moment(answers: Sequence[Answer], now: datetime) -> Iterable[tuple[datetime, list[Answer]]]:
+    """Runs of neighbours that were recorded in one transaction, so that they can be written by one statement."""
+    group: list[Answer] = []
+    for answer in answers:
+        if group and moment(answer, now) != moment(group[0], now):
+            yield moment(group[0], now), group
+            group = []
+        group.append(answer)
+    if group:
+        yield moment(group[0], now), group
+
+
+def _standing(result: ResultPublished) -> Standing:
+    answer = result.answer
+    return Standing(
+        key=recording.key_of(answer),
+        revision=result.revision,
+        answer_id=result.result_id,
+        event_id=answer.event_id,
+        subject_id=result.subject_id,
+        supersedes=result.supersedes,
+        simulated=answer.simulated,
+    )

@@ -1,0 +1,255 @@
+"""PostgreSQL in memory, sitting the same exam as `adapters.database.Database`; it can be taken away with `down`."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from adapters.clock import Clock
+from adapters.database import (
+    ImageIdentity,
+    Key,
+    OutboxRow,
+    Recorded,
+    Release,
+    ResultFilter,
+    State,
+    StoredImage,
+    StoredOutcome,
+    StoredResult,
+    Trail,
+    Visible,
+)
+from adapters.database.outcomes import RANK
+from adapters.database.recording import Standing, key_of, newcomers, outcomes_of, result_of
+from adapters.database.releases import announcement, check_share
+from schemas.card import ModelCard
+from schemas.errors import DatabaseUnavailable
+from schemas.events import Answer, OutcomeDecided, ResultPublished
+
+
+class FakeDatabase:
+    """`Database` in dictionaries; with `down = True` every call raises DatabaseUnavailable and changes nothing."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.down = False
+        self.answers: dict[UUID, Answer] = {}
+        self.visible: dict[Key, Standing] = {}
+        self.visible_at: dict[Key, datetime] = {}
+        self.outcomes: dict[tuple[UUID, str], StoredOutcome] = {}
+        self.images: dict[UUID, ImageIdentity] = {}
+        self.log: list[Release] = []
+        self.outbox: list[OutboxRow] = []
+        self.sent: set[int] = set()
+        self.audit: list[dict[str, object]] = []
+        self._clock = clock
+
+    async def close(self) -> None:
+        """Keeps what it holds, for a test to look at."""
+
+    async def probe(self) -> None:
+        """See Database.probe."""
+        if self.down:
+            raise DatabaseUnavailable("PostgreSQL cannot be used right now (taken away)")
+
+    async def record(self, answers: Sequence[Answer]) -> list[Recorded]:
+        """See Database.record."""
+        await self.probe()
+        now = self._clock.now()
+        fresh = {answer.answer_id for answer in answers} - self.answers.keys()
+        for answer in answers:
+            self.answers.setdefault(answer.answer_id, answer)
+        shown = [answer for answer in answers if answer.arm != "shadow"]
+        for row in newcomers(shown, self._standing()):
+            self.visible[row.key], self.visible_at[row.key] = row, now
+        recorded = [self._recorded(answer, fresh) for answer in answers]
+        self._keep(outcomes_of(recorded, now))
+        return recorded
+
+    async def decide(self, decided: Sequence[OutcomeDecided]) -> None:
+        """See Database.decide."""
+        await self.probe()
+        self._keep(decided)
+
+    async def already_visible(self, keys: Sequence[Key]) -> dict[Key, Visible]:
+        """See Database.already_visible."""
+        await self.probe()
+        rows = [self.visible[key] for key in dict.fromkeys(keys) if key in self.visible]
+        return {row.key: Visible(row.key, row.event_id, self._result(row)) for row in rows}
+
+    async def note_images(self, rows: Sequence[ImageIdentity]) -> None:
+        """See Database.note_images."""
+        await self.probe()
+        for row in rows:
+            self.images.setdefault(row.event_id, row)
+
+    async def releases(self, since: int = 0) -> list[Release]:
+        """See Database.releases."""
+        await self.probe()
+        return [release for release in self.log if release.epoch > since]
+
+    async def ensure_starters(self, cards: Iterable[ModelCard]) -> None:
+        """See Database.ensure_starters."""
+        await self.probe()
+        known = {release.task for release in self.log}
+        for card in cards:
+            if card.name not in known:
+                self._release(card.name, card.version, "PROMOTED", 1.0, "clinstream", "starter version of the card")
+
+    async def set_release(
+        self, task: str, version: str, state: State, *, share: float = 0.0, by_whom: str, why: str
+    ) -> Release:
+        """See Database.set_release."""
+        await self.probe()
+        check_share(state, share)
+        if state == "PROMOTED":
+            newest = {release.version: release for release in self.log if release.task == task}
+            for before in [r for r in newest.values() if r.state == "PROMOTED" and r.version != version]:
+                self._release(task, before.version, "RETIRED", 0.0, by_whom, why)
+        made = self._release(task, version, state, share, by_whom, why)
+        await self.enqueue(*announcement(made))
+        return made
+
+    async def outcomes_of(self, event_ids: Sequence[UUID]) -> list[StoredOutcome]:
+        """See Database.outcomes_of."""
+        await self.probe()
+        return [row for (event, _), row in sorted(self.outcomes.items()) if event in set(event_ids)]
+
+    async def all_outcomes(self) -> list[tuple[UUID, str, str]]:
+        """See Database.all_outcomes."""
+        await self.probe()
+        return [(event, task, row.fate) for (event, task), row in self.outcomes.items()]
+
+    async def results(self, wanted: ResultFilter) -> list[StoredResult]:
+        """See Database.results."""
+        await self.probe()
+        found = [
+            self._stored(row)
+            for row in self.visible.values()
+            if (wanted.since is None or self.visible_at[row.key] >= wanted.since)
+            and wanted.model in (None, row.key[2])
+            and wanted.subject in (None, row.subject_id)
+            and (wanted.simulated or not row.simulated)
+        ]
+        found.sort(key=lambda r: (-r.visible_at.timestamp(), r.result.object_id, r.result.task, -r.result.revision))
+        return found[: wanted.limit]
+
+    async def result(self, result_id: UUID) -> StoredResult | None:
+        """See Database.result."""
+        await self.probe()
+        return next((self._stored(row) for row in self.visible.values() if row.answer_id == result_id), None)
+
+    async def trail(
+        self,
+        *,
+        events: Sequence[UUID] = (),
+        objects: Sequence[str] = (),
+        studies: Sequence[str] = (),
+        subjects: Sequence[str] = (),
+    ) -> Trail:
+        """See Database.trail."""
+        await self.probe()
+        images = [
+            image
+            for image in self.images.values()
+            if image.event_id in events
+            or image.object_id in objects
+            or image.study_id in studies
+            or image.subject_id in subjects
+        ]
+        things = {*objects, *(image.object_id for image in images)}
+        things |= {row.key[0] for row in self.visible.values() if row.subject_id in subjects}
+        known = {*events, *(image.event_id for image in images)}
+        known |= {row.event_id for row in self.visible.values() if row.key[0] in things}
+        outcomes = [row for row in self.outcomes.values() if row.event_id in known or row.subject_id in subjects]
+        known |= {row.event_id for row in outcomes}
+        answers = [answer for answer in self.answers.values() if answer.event_id in known]
+        things |= {answer.object_id for answer in answers}
+        shown = sorted((r for r in self.visible.values() if r.key[0] in things), key=_in_order)
+        return Trail([_stored_image(image) for image in images], answers, [self._stored(r) for r in shown], outcomes)
+
+    async def look_up(self, number: str, *, by_whom: str, purpose: str) -> tuple[set[str], set[str]]:
+        """See Database.look_up."""
+        await self.probe()
+        rows = self.images.values()
+        studies = {row.study_id for row in rows if number in (row.accession_number, row.study_instance_uid)}
+        subjects = {row.subject_id for row in rows if number == row.patient_id}
+        self.audit.append({"by_whom": by_whom, "purpose": purpose, "action": "identities.look_up"})
+        return studies, subjects
+
+    async def unsent(self, limit: int = 100) -> list[OutboxRow]:
+        """See Database.unsent."""
+        await self.probe()
+        return [row for row in self.outbox if row.id not in self.sent][:limit]
+
+    async def mark_sent(self, ids: Sequence[int]) -> None:
+        """See Database.mark_sent."""
+        await self.probe()
+        self.sent |= set(ids)
+
+    async def relay(self, send: Callable[[Sequence[OutboxRow]], Awaitable[None]], limit: int = 100) -> int:
+        """See Database.relay."""
+        rows = await self.unsent(limit)
+        if rows:
+            await send(rows)
+            await self.mark_sent([row.id for row in rows])
+        return len(rows)
+
+    async def enqueue(self, topic: str, key: bytes | None, headers: Sequence[tuple[str, bytes]], value: bytes) -> int:
+        """See Database.enqueue."""
+        await self.probe()
+        self.outbox.append(OutboxRow(len(self.outbox) + 1, topic, key, list(headers), value))
+        return len(self.outbox)
+
+    def _standing(self) -> list[Standing]:
+        return sorted(self.visible.values(), key=_in_order)
+
+    def _recorded(self, answer: Answer, fresh: set[UUID]) -> Recorded:
+        first = answer.answer_id in fresh
+        fresh.discard(answer.answer_id)
+        if answer.arm == "shadow":
+            return Recorded(answer, False, None, first)
+        winner = self.visible[key_of(answer)]
+        return Recorded(answer, winner.event_id == answer.event_id, self._result(winner), first)
+
+    def _result(self, row: Standing) -> ResultPublished:
+        return result_of(row, self.answers[row.answer_id])
+
+    def _stored(self, row: Standing) -> StoredResult:
+        return StoredResult(self._result(row), self.visible_at[row.key], None, None)
+
+    def _keep(self, decided: Iterable[OutcomeDecided]) -> None:
+        for one in decided:
+            before = self.outcomes.get((one.event_id, one.task))
+            if before is None or RANK[one.fate] > RANK[before.fate]:
+                self.outcomes[one.event_id, one.task] = StoredOutcome(
+                    one.event_id,
+                    one.task,
+                    one.fate,
+                    one.reason,
+                    one.answer_id,
+                    one.object_id,
+                    one.content,
+                    one.subject_id,
+                )
+
+    def _release(self, task: str, version: str, state: State, share: float, by_whom: str, why: str) -> Release:
+        release = Release(len(self.log) + 1, task, version, state, share, self._clock.now(), by_whom, why)
+        self.log.append(release)
+        return release
+
+
+def _in_order(row: Standing) -> tuple[str, str, int]:
+    return row.key[0], row.key[2], row.revision
+
+
+def _stored_image(image: ImageIdentity) -> StoredImage:
+    return StoredImage(
+        image.event_id,
+        image.object_id,
+        image.subject_id,
+        image.study_id,
+        image.blob_uri,
+        image.modality,
+        image.sender,
+        image.observed_at,
+    )

@@ -1,0 +1,229 @@
+"""The way onto Kafka: one publisher that waits for all in-sync replicas, and how clients prove who they are.
+
+Consuming lives in `consumers`, topics and lag in `topics_admin`.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from adapters.clock import Clock
+from adapters.settings import KafkaSettings
+from schemas.errors import BrokerUnavailable, RejectedInput
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 1_000_000  # below the broker's default message.max.bytes of 1,048,588, headers included
+START_DEADLINE_S = 20.0
+STOP_DEADLINE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record to be: the key decides the partition (murmur2, as every other Kafka client does)."""
+
+    topic: str
+    key: bytes | None
+    headers: list[tuple[str, bytes]]
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPosition:
+    """Where a record lies on the log; offset -1 when the broker had it already and no longer knows where."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Publisher(Protocol):
+    """What puts events onto topics; success means that all in-sync replicas have them."""
+
+    async def start(self) -> None:
+        """Connects; raises BrokerUnavailable when no broker answers."""
+        ...
+
+    async def stop(self) -> None:
+        """Sends what waits, within a bound, and disconnects."""
+        ...
+
+    async def publish(
+        self,
+        topic: str,
+        key: bytes | None,
+        headers: list[tuple[str, bytes]],
+        value: bytes,
+        *,
+        deadline_s: float | None = None,
+    ) -> RecordPosition:
+        """Publishes one record; raises BrokerUnavailable after `deadline_s`, and the record may land all the same."""
+        ...
+
+    async def publish_many(self, messages: Sequence[Message], *, deadline_s: float | None = None) -> None:
+        """Publishes all, in order within a partition; raises BrokerUnavailable when any is not acknowledged."""
+        ...
+
+
+def client_security(settings: KafkaSettings) -> dict[str, Any]:
+    """Keyword arguments that protect a connection, understood by aiokafka and by kafka-python alike."""
+    chosen: dict[str, Any] = {"security_protocol": settings.security_protocol}
+    if settings.security_protocol.endswith("SSL"):
+        chosen["ssl_context"] = ssl_context(settings)
+    if settings.security_protocol.startswith("SASL"):
+        password = settings.sasl_password
+        chosen["sasl_mechanism"] = settings.sasl_mechanism or "PLAIN"
+        chosen["sasl_plain_username"] = settings.sasl_username
+        chosen["sasl_plain_password"] = password.get_secret_value() if password else None
+    return chosen
+
+
+def ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
+    """TLS with the brokers' names checked; the client's own certificate where one is set."""
+    context = ssl.create_default_context(cafile=str(settings.ssl_cafile) if settings.ssl_cafile else None)
+    if settings.ssl_certfile:
+        context.load_cert_chain(str(settings.ssl_certfile), str(settings.ssl_keyfile) if settings.ssl_keyfile else None)
+    return context
+
+
+@dataclass(slots=True)
+class _Line:
+    """One idempotent producer; `broken` when a record failed for good, which leaves a hole in its sequence."""
+
+    producer: AIOKafkaProducer
+    broken: bool = field(default=False)
+
+
+class KafkaPublisher:
+    """Publishes with `acks="all"` and idempotence, so that a retry by the client never writes twice.
+
+    A caller that stops waiting does not take its record back: sending goes on in the background.
+    """
+
+    def __init__(self, settings: KafkaSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._line: _Line | None = None
+        self._renewing = asyncio.Lock()
+        self._sending: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Connects; raises BrokerUnavailable when no broker answers within 20 s."""
+        self._line = await self._connect()
+
+    async def _connect(self) -> _Line:
+        settings = self._settings
+        producer = AIOKafkaProducer(
+            bootstrap_servers=settings.bootstrap_servers.split(","),
+            client_id="clinstream",
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=131_072,
+            max_request_size=MAX_MESSAGE_BYTES,
+            linger_ms=2,
+            request_timeout_ms=int(settings.request_timeout_s * 1000),
+            retry_backoff_ms=100,
+            metadata_max_age_ms=60_000,
+            **client_security(settings),
+        )
+        try:
+            await asyncio.wait_for(producer.start(), START_DEADLINE_S)
+        except (KafkaError, OSError, TimeoutError) as error:
+            await _close(producer)
+            raise BrokerUnavailable(f"no Kafka broker answers at {settings.bootstrap_servers}") from error
+        return _Line(producer)
+
+    async def stop(self) -> None:
+        """Waits up to 10 s for what is being sent, then disconnects."""
+        line, self._line = self._line, None
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=STOP_DEADLINE_S)
+        for task in self._sending:
+            task.cancel()
+        if line is not None:
+            await _close(line.producer)
+
+    async def publish(
+        self,
+        topic: str,
+        key: bytes | None,
+        headers: list[tuple[str, bytes]],
+        value: bytes,
+        *,
+        deadline_s: float | None = None,
+    ) -> RecordPosition:
+        """Publishes one record and says where it lies.
+
+        Raises BrokerUnavailable when it is not acknowledged within `deadline_s` (then it may still land later: its
+        identity makes that harmless), RejectedInput when it is larger than a record may be.
+        """
+        placed = await self._send([Message(topic, key, headers, value)], deadline_s)
+        return placed[0]
+
+    async def publish_many(self, messages: Sequence[Message], *, deadline_s: float | None = None) -> None:
+        """Publishes all; raises BrokerUnavailable when any is not acknowledged, and publishing again is harmless."""
+        if messages:
+            await self._send(messages, deadline_s)
+
+    async def _send(self, messages: Sequence[Message], deadline_s: float | None) -> list[RecordPosition]:
+        task = asyncio.ensure_future(self._deliver(messages))
+        self._sending.add(task)
+        task.add_done_callback(self._forget)
+        try:
+            return await asyncio.wait_for(asyncio.shield(task), deadline_s)
+        except TimeoutError:
+            raise BrokerUnavailable("Kafka did not acknowledge in time") from None
+
+    def _forget(self, task: asyncio.Task[list[RecordPosition]]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled():
+            # Read, so that nobody waiting any more is not reported as an error that was never looked at.
+            task.exception()
+
+    async def _deliver(self, messages: Sequence[Message]) -> list[RecordPosition]:
+        line = await self._usable()
+        try:
+            acknowledged = [
+                await line.producer.send(item.topic, item.value, item.key, headers=item.headers) for item in messages
+            ]
+            placed = [await waiting for waiting in acknowledged]
+        except MessageSizeTooLargeError as error:
+            raise RejectedInput(f"a record may have at most {MAX_MESSAGE_BYTES:,} bytes") from error
+        except (KafkaError, OSError) as error:
+            # With idempotence on, what fails at all fails for good, and every later record of that partition would
+            # be refused for its sequence number: the next one to send starts a new producer.
+            line.broken = line.broken or not getattr(error, "retriable", False)
+            raise BrokerUnavailable(f"Kafka did not take a record: {type(error).__name__}") from error
+        return [RecordPosition(at.topic, at.partition, at.offset) for at in placed]
+
+    async def _usable(self) -> _Line:
+        if self._line is None:
+            raise BrokerUnavailable("the publisher is not started")
+        if not self._line.broken:
+            return self._line
+        async with self._renewing:
+            if self._line is not None and self._line.broken:
+                old, self._line = self._line, await self._connect()
+                log.warning("a record failed for good; publishing goes on with a new producer")
+                await _close(old.producer)
+        if self._line is None:
+            raise BrokerUnavailable("the publisher is stopped")
+        return self._line
+
+
+async def _close(producer: AIOKafkaProducer) -> None:
+    # aiokafka's stop() waits for ever for records that no broker takes; after the bound its sender is ended by hand.
+    try:
+        await asyncio.wait_for(producer.stop(), STOP_DEADLINE_S)
+    except (TimeoutError, KafkaError, OSError) as error:
+        log.warning("closing the producer did not end cleanly: %s", type(error).__name__)
+        sender = producer._sender.sender_task
+        if sender is not None and not sender.done():
+            sender.cancel()
+        await producer.client.close()

@@ -1,0 +1,255 @@
+"""What can be set and where it comes from: environment, then `endpoints.json` of the home, then defaults.
+
+The only room that reads the environment. No connection is opened here and nothing is written.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from schemas.errors import SettingsError
+
+ENDPOINTS = "endpoints.json"
+SECRETS = "secrets"
+OWNER_PASSWORD = "database-owner.password"
+APPLICATION_PASSWORD = "database-application.password"
+PSEUDONYM_KEY = "pseudonym.key"
+EXTERNAL_URLS = "external.json"
+
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+
+
+class _Section(BaseSettings):
+    """A frozen group of settings; the environment wins over what `load` passes in from `endpoints.json`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+class KafkaSettings(_Section):
+    """Where the brokers are and how to speak to them (`CLINSTREAM_KAFKA_URL` = `host:port[,host:port]`)."""
+
+    model_config = SettingsConfigDict(env_prefix="CLINSTREAM_KAFKA_")
+
+    bootstrap_servers: str = Field(
+        default="127.0.0.1:9092",
+        validation_alias=AliasChoices("CLINSTREAM_KAFKA_URL", "CLINSTREAM_KAFKA_BOOTSTRAP_SERVERS"),
+        description="host:port, several separated by commas",
+    )
+    security_protocol: SecurityProtocol = Field(default="PLAINTEXT", description="how the connection is protected")
+    sasl_mechanism: str | None = Field(default=None, description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+    sasl_username: str | None = Field(default=None, description="account of this service at the brokers")
+    sasl_password: SecretStr | None = Field(default=None, description="its password")
+    ssl_cafile: Path | None = Field(default=None, description="PEM file of the authority that signed the brokers")
+    ssl_certfile: Path | None = Field(default=None, description="PEM file of this service's certificate")
+    ssl_keyfile: Path | None = Field(default=None, description="PEM file of this service's key")
+    request_timeout_s: float = Field(default=20.0, gt=0, description="seconds until one request counts as failed")
+
+
+class DatabaseSettings(_Section):
+    """PostgreSQL, as the application role (no SUPERUSER, no BYPASSRLS) and, for migrations, as the owner."""
+
+    model_config = SettingsConfigDict(env_prefix="CLINSTREAM_DATABASE_")
+
+    url: str = Field(
+        default="postgresql+asyncpg://clinstream_app@127.0.0.1:5432/clinstream",
+        repr=False,
+        description="postgresql+asyncpg://user:password@host:port/database of the application role",
+    )
+    owner_url: str | None = Field(default=None, repr=False, description="the same for the owner role; absent: url")
+    pool_size: int = Field(default=5, ge=1, description="connections a process keeps open")
+    statement_timeout_s: float = Field(default=30.0, gt=0, description="seconds until the server ends a statement")
+
+    @property
+    def migration_url(self) -> str:
+        """The URL that may create tables: the owner's, else the application's."""
+        return self.owner_url or self.url
+
+    @property
+    def application_role(self) -> str:
+        """The role that the services connect as, which migrations grant to."""
+        return urlsplit(self.url).username or ""
+
+
+class TritonSettings(_Section):
+    """NVIDIA Triton: addresses without scheme (`CLINSTREAM_TRITON_URL` is the gRPC one)."""
+
+    model_config = SettingsConfigDict(env_prefix="CLINSTREAM_TRITON_")
+
+    grpc: str = Field(
+        default="127.0.0.1:8001",
+        validation_alias=AliasChoices("CLINSTREAM_TRITON_URL", "CLINSTREAM_TRITON_GRPC"),
+        description="host:port of inference and model control",
+    )
+    http: str = Field(default="127.0.0.1:8000", description="host:port of the HTTP endpoint")
+    metrics: str = Field(default="127.0.0.1:8002", description="host:port of the Prometheus endpoint")
+    repository: Path = Field(default=Path("repository"), description="folder of the generated model repository")
+    deadline_s: float = Field(default=10.0, gt=0, description="least seconds that a client waits for an answer")
+    profile: Literal["cpu", "a30"] = Field(default="cpu", description="which configuration is generated from a card")
+
+
+class DoorSettings(_Section):
+    """The doors that senders reach: addresses, how long they wait for the broker, when they refuse."""
+
+    model_config = SettingsConfigDict(env_prefix="CLINSTREAM_DOOR_")
+
+    dicom_host: str = Field(default="127.0.0.1", description="address that the DICOM door listens on")
+    dicom_port: int = Field(default=11112, ge=1, le=65535, description="TCP port shared by its processes")
+    dicom_ae_title: str = Field(default="CLINSTREAM", min_length=1, max_length=16, description="called AE title")
+    dicom_processes: int = Field(default=2, ge=1, description="processes that accept associations")
+    http_host: str = Field(default="127.0.0.1", description="address that the HTTP door listens on")
+    http_port: int = Field(default=8080, ge=1, le=65535, description="TCP port of vitals and overrides")
+    ack_deadline_s: float = Field(default=10.0, gt=0, description="seconds for the broker's ack, then 'try again'")
+    disk_watermark_bytes: int = Field(
+        default=1 << 30, ge=0, description="free bytes on the state's file system below which doors refuse"
+    )
+
+
+class Settings(_Section):
+    """All settings of one installation; `home` holds its state, `cache` what several homes share."""
+
+    model_config = SettingsConfigDict(env_prefix="CLINSTREAM_")
+
+    home: Path = Field(default=Path(".clinstream"), description="folder of data, logs, secrets and endpoints")
+    cache: Path = Field(description="folder of the Kafka jars and of Triton's environment")
+    redis_url: str = Field(
+        default="redis://127.0.0.1:6379/0", repr=False, description="redis://[:password@]host:port/n"
+    )
+    store_url: str = Field(default="", description="file:///folder (or s3://bucket/prefix) of pixels and tensors")
+    pseudonym_key: SecretStr = Field(default=SecretStr(""), description="hex key of the pseudonyms; made by `up`")
+    crash_point: str = Field(default="", description="`name:N` or `file`: a consumer dies there, for fault tests only")
+    kafka: KafkaSettings = Field(default_factory=lambda: KafkaSettings())
+    database: DatabaseSettings = Field(default_factory=lambda: DatabaseSettings())
+    triton: TritonSettings = Field(default_factory=lambda: TritonSettings())
+    doors: DoorSettings = Field(default_factory=lambda: DoorSettings())
+    ports: dict[str, int] = Field(default_factory=dict, description="TCP port by name, as `up` chose them")
+
+    def metrics_port(self, process: str, index: int = 0) -> int:
+        """The TCP port of a process's Prometheus endpoint; 0 (any free one) when `up` has not given one."""
+        return self.ports.get(f"metrics.{process}.{index}", 0)
+
+
+def load(home: Path | None = None) -> Settings:
+    """Reads the settings of `home` (else CLINSTREAM_HOME, else `.clinstream`).
+
+    Raises SettingsError naming the setting that is malformed; never its value, which may be a secret.
+    """
+    folder = (home or Path(os.environ.get("CLINSTREAM_HOME") or ".clinstream")).expanduser().resolve()
+    known = _known(folder)
+    try:
+        return Settings(
+            home=folder,
+            cache=_cache(),
+            store_url=known.get("store", {}).get("url") or (folder / "store").as_uri(),
+            kafka=KafkaSettings(**known.get("kafka", {})),
+            database=DatabaseSettings(**known.get("database", {})),
+            triton=TritonSettings(**{"repository": folder / "repository", **known.get("triton", {})}),
+            doors=DoorSettings(**known.get("doors", {})),
+            **_optional(
+                redis_url=known.get("redis", {}).get("url"),
+                ports=known.get("ports"),
+                pseudonym_key=_secret(folder, PSEUDONYM_KEY),
+            ),
+        ).model_copy(update={"home": folder})
+    except ValidationError as broken:
+        first = broken.errors(include_input=False, include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"The setting {name} of {folder} is not usable: {first['msg']}.") from None
+
+
+def from_environment() -> dict[str, dict[str, Any]]:
+    """What the environment itself sets, by section, secrets in clear: for `secrets/` and nowhere else.
+
+    Only addresses and credentials of external servers, which other commands need to know after `up`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    sections: dict[str, type[_Section]] = {
+        "kafka": KafkaSettings,
+        "database": DatabaseSettings,
+        "triton": TritonSettings,
+        "doors": DoorSettings,
+    }
+    for name, section in sections.items():
+        given = section()
+        values = {field: _plain(getattr(given, field)) for field in sorted(given.model_fields_set)}
+        if values:
+            found[name] = values
+    for name in ("redis", "store"):
+        url = os.environ.get(f"CLINSTREAM_{name.upper()}_URL")
+        if url:
+            found[name] = {"url": url}
+    return found
+
+
+def child_environment(home: Path) -> dict[str, str]:
+    """The environment of a process of ours: the caller's, pointed at `home`, with output that is not held back."""
+    return {
+        **os.environ,
+        "CLINSTREAM_HOME": str(home),
+        "CLINSTREAM_CACHE": str(_cache()),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value) if isinstance(value, Path) else value
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("CLINSTREAM_CACHE") or f"{base}/clinstream").expanduser().resolve()
+
+
+def _optional(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value}
+
+
+def _secret(folder: Path, name: str) -> str | None:
+    try:
+        return (folder / SECRETS / name).read_text().strip()
+    except FileNotFoundError:
+        return None
+
+
+def _known(folder: Path) -> dict[str, dict[str, Any]]:
+    """What `up` wrote, one mapping a section, with the passwords of `secrets/` put into the URLs."""
+    known = _json(folder / ENDPOINTS)
+    database = known.get("database", {})
+    if "host" in database:
+        place = f"{database['host']}:{database['port']}/{database['name']}"
+        for role, field, file in (
+            ("application_role", "url", APPLICATION_PASSWORD),
+            ("owner_role", "owner_url", OWNER_PASSWORD),
+        ):
+            password = quote(_secret(folder, file) or "", safe="")
+            known["database"][field] = f"postgresql+asyncpg://{database[role]}:{password}@{place}"
+    for section, values in _json(folder / SECRETS / EXTERNAL_URLS).items():
+        known[section] = {**known.get(section, {}), **values}
+    return known
+
+
+def _json(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise SettingsError(f"{path} is not readable JSON; remove it and run `clinstream up` again.") from None
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,95 @@
+"""Everything between servers and services, in order: migrations, topics, model repository and models, release rows.
+
+A process of its own (`python -m clinstream.bootstrap_stack`), so that the supervisor stays small. Each part may run
+again at any time and then changes nothing.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+import triton_models
+from adapters import settings as settings_room
+from adapters.settings import Settings
+from schemas.errors import ClinstreamError, UserError
+from triton_models import Model
+
+# The other rooms of adapters are imported where they are used: each brings a client library of its own along.
+
+
+def prepare_stack(settings: Settings) -> None:
+    """Brings servers that are up to the state that our processes expect. Raises ClinstreamError saying what failed."""
+    for prepare in STEPS.values():
+        prepare(settings)
+
+
+def migrate(settings: Settings) -> None:
+    """Brings the database's schema to the newest revision; forward only, under an advisory lock."""
+    from adapters import database
+
+    database.migrate(settings)
+
+
+def make_topics(settings: Settings) -> None:
+    """Makes or completes every topic of the table, two of results for each model."""
+    from adapters import topics_admin
+
+    topics_admin.ensure_topics(settings, _models())
+
+
+def write_starters(settings: Settings) -> None:
+    """Promotes the packaged version of each model that nobody has decided about yet."""
+    from adapters.clock import SystemClock
+    from adapters.database import Database
+
+    async def write() -> None:
+        database = Database.open(settings, SystemClock())
+        try:
+            await database.ensure_starters([model.card for model in _models().values()])
+        finally:
+            await database.close()
+
+    asyncio.run(write())
+
+
+def load_models(settings: Settings) -> None:
+    """Writes the model repository and has Triton load what is missing of it: after every start of the server."""
+    from adapters import repository, triton
+
+    entries = [repository.Entry(model.card, model.weights_path) for model in _models().values()]
+    names = repository.build(settings.triton, entries)
+    asyncio.run(triton.reconcile(settings.triton, names))
+
+
+STEPS: dict[str, Callable[[Settings], None]] = {
+    "migrate": migrate,
+    "topics": make_topics,
+    "starters": write_starters,
+    "reconcile": load_models,
+}
+
+
+def _models() -> dict[str, Model]:
+    return triton_models.discover()
+
+
+def main(only: Annotated[str, typer.Option(help="Just this step.")] = "") -> None:
+    """Runs all steps, or one; a failure is one sentence and exit 1."""
+    try:
+        settings = settings_room.load()
+        if not only:
+            return prepare_stack(settings)
+        if only not in STEPS:
+            raise UserError(f"There is no step {only}; choose from: {', '.join(STEPS)}.")
+        STEPS[only](settings)
+    except ClinstreamError as failure:
+        sys.stderr.write(f"{type(failure).__name__}: {failure}\n")
+        raise SystemExit(1) from None
+    return None
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,109 @@
+"""`clinstream dead`: events that were put aside, as tables and JSON; finding and replaying them is another room's."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from adapters import settings as settings_room
+from clinstream import aside
+from consumers.dead_letters import Letter
+from schemas.errors import UserError
+
+JSON = Annotated[bool, typer.Option("--json", help="For machines.")]
+GROUP_HELP = "Events that were put aside: `failed` (a step gave up) or `unprocessable` (could not be read)."
+
+
+def list_letters(
+    as_json: JSON = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also those whose event has ended well since.")] = False,
+) -> None:
+    """List what was put aside and is still open, oldest first.
+
+    Examples: clinstream dead list · clinstream dead list --all --json
+    """
+    settings = settings_room.load()
+    found = aside.letters(settings)
+    shown = found if everything else aside.still_open(settings, found)
+    if as_json:
+        typer.echo(json.dumps([_line(letter) for letter in shown]))
+        return
+    if not shown:
+        typer.echo("Nothing is put aside.")
+        return
+    table = Table("id", "first seen", "from", "attempt", "reason", box=None, pad_edge=False)
+    for letter in shown:
+        note = letter.note
+        came = f"{note.origin.topic} {note.origin.partition}/{note.origin.offset}"
+        table.add_row(letter.id, note.first_seen[:19], came, str(note.attempt), note.reason)
+    Console(highlight=False).print(table)
+
+
+def show(
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `dead list` shows it, e.g. failed-0-12.")],
+    as_json: JSON = False,
+) -> None:
+    """Show one dead letter: why it was put aside, where it came from, its headers and how long its value is.
+
+    Example: clinstream dead show failed-0-12
+    """
+    (letter,) = aside.find(aside.letters(settings_room.load()), [letter_id])
+    facts = _line(letter)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        typer.echo(f"{name:>14}  {json.dumps(value) if isinstance(value, dict) else value}")
+
+
+def replay(
+    letter_ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="As `dead list` shows them.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that are still open.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Send events through again from where they entered; doing it twice gives no second result.
+
+    Examples: clinstream dead replay failed-0-12 · clinstream dead replay --all
+    """
+    if bool(letter_ids) == everything:
+        raise UserError("Name the dead letters to replay, or say --all.")
+    settings = settings_room.load()
+    found = aside.letters(settings)
+    chosen = aside.still_open(settings, found) if everything else aside.find(found, letter_ids or [])
+    done = aside.replay(settings, chosen)
+    if as_json:
+        places = [{"id": each.letter.id, "topic": each.topic, "offset": each.offset} for each in done]
+        typer.echo(json.dumps(places))
+    else:
+        typer.echo(f"Sent {len(done)} events through again.")
+
+
+def _line(letter: Letter) -> dict[str, Any]:
+    note = letter.note
+    return {
+        "id": letter.id,
+        "kind": note.kind,
+        "reason": note.reason,
+        "error_class": note.error_class,
+        "event_id": note.event_id,
+        "task": note.task,
+        "topic": note.origin.topic,
+        "partition": note.origin.partition,
+        "offset": note.origin.offset,
+        "attempt": note.attempt,
+        "first_seen": note.first_seen,
+        "model_version": note.model_version,
+        "value_bytes": len(letter.value),
+        "headers": {name: value.decode(errors="replace") for name, value in letter.headers},
+    }
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group."""
+    group = typer.Typer(help=GROUP_HELP, no_args_is_help=True)
+    group.command("list")(list_letters)
+    group.command()(show)
+    group.command()(replay)
+    app.add_typer(group, name="dead")

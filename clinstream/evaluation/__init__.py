@@ -1,0 +1,1 @@
+"""Running a served model over labelled data: reading the data, reaching a server, computing the figures."""

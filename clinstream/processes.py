@@ -1,0 +1,85 @@
+"""The process table: which processes of ours run, how often and how urgently; not how they are kept alive."""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters import settings as settings_room
+from adapters.settings import Settings
+from clinstream.embedded import probes
+from clinstream.supervision.component import Command, Component
+from schemas import topics
+
+READY_METRIC = b"clinstream_ready 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One row: `python -m <module> <args> --index i` for i below `count`.
+
+    `topics` are those that it reads, as the consumer group `clinstream.<name>`; none for a door. `nice` (0 to 19)
+    makes a process yield to more urgent ones.
+    """
+
+    name: str
+    module: str
+    args: tuple[str, ...]
+    count: int = 1
+    topics: tuple[str, ...] = ()
+    nice: int = 0
+
+    @property
+    def group(self) -> str:
+        """The consumer group of a process that reads topics."""
+        return f"clinstream.{self.name}"
+
+
+def _consumer(name: str, *read: str, nice: int = 0) -> Process:
+    return Process(name, "consumers", (name,), topics=read, nice=nice)
+
+
+def _door(name: str, count: int = 1) -> Process:
+    return Process(name, "producers", (name,), count=count)
+
+
+def table(settings: Settings) -> tuple[Process, ...]:
+    """All processes of one installation, in the order in which they start: consumers first, doors last.
+
+    Routine imaging yields to STAT, and so does everything that nobody waits for at a bedside.
+    """
+    return (
+        _consumer("record", topics.ANSWERS),
+        _consumer("imaging-infer.stat", topics.WORK_STAT),
+        _consumer("imaging-infer.routine", topics.WORK_ROUTINE, nice=5),
+        _consumer("imaging-prepare.stat", topics.OBSERVED_DICOM),
+        _consumer("imaging-prepare.routine", topics.OBSERVED_DICOM, nice=5),
+        _consumer("signals", topics.OBSERVED_VITALS),
+        _consumer("loop", nice=5),
+        _door("door-dicom", settings.doors.dicom_processes),
+        _door("door-http"),
+    )
+
+
+def metrics_ports(rows: Iterable[Process]) -> list[str]:
+    """The names of the ports that the rows' Prometheus endpoints need."""
+    return [f"metrics.{row.name}.{index}" for row in rows for index in range(row.count)]
+
+
+def components(rows: Iterable[Process], settings: Settings, logs: Path) -> list[Component]:
+    """One supervised component a process, ready when its metrics say `clinstream_ready 1`."""
+    return [
+        _component(row, index, settings.metrics_port(row.name, index), settings.home, logs)
+        for row in rows
+        for index in range(row.count)
+    ]
+
+
+def _component(row: Process, index: int, port: int, home: Path, logs: Path) -> Component:
+    async def ready() -> bool:
+        return await probes.http_ok("127.0.0.1", port, "/metrics", READY_METRIC)
+
+    name = f"{row.name}.{index}"
+    argv = (sys.executable, "-m", row.module, *row.args, "--index", str(index))
+    command = Command(argv, settings_room.child_environment(home), home, logs / f"{name}.log", None, row.nice)
+    return Component(name=name, kind="service", command=command, ready=ready, stop_timeout_s=20.0)

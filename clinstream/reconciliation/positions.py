@@ -1,0 +1,61 @@
+"""Which consumer group has to do with a record, and whether it has come past it; no event is judged here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from adapters import topics_admin
+from adapters.settings import Settings
+from clinstream.reconciliation.log import LogRecord
+from schemas import topics
+
+PREPARE = {lane: f"clinstream.imaging-prepare.{lane}" for lane in topics.WORK}
+INFER = {topic: f"clinstream.imaging-infer.{lane}" for lane, topic in topics.WORK.items()}
+SIGNALS = "clinstream.signals"
+RECORD = "clinstream.record"
+
+READS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(PREPARE.values(), (topics.OBSERVED_DICOM,)),
+    **{group: (topic,) for topic, group in INFER.items()},
+    SIGNALS: (topics.OBSERVED_VITALS,),
+    RECORD: (topics.ANSWERS,),
+}
+
+
+def group_of(record: LogRecord) -> str:
+    """The group that handles the record: of the two that read images, the one of its `ce_priority`."""
+    if record.topic == topics.OBSERVED_DICOM:
+        return PREPARE["stat" if record.headers.get("ce_priority") == b"stat" else "routine"]
+    if record.topic == topics.OBSERVED_VITALS:
+        return SIGNALS
+    return INFER.get(record.topic, RECORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """The committed offsets by (group, topic, partition); what is absent has not been read at all."""
+
+    committed: Mapping[tuple[str, str, int], int]
+
+    def is_ahead(self, record: LogRecord) -> bool:
+        """Whether the record still lies before its group."""
+        return record.offset >= self._next(record)
+
+    def before(self, record: LogRecord) -> int:
+        """How many records of its partition the group takes before this one."""
+        return max(0, record.offset - self._next(record))
+
+    def _next(self, record: LogRecord) -> int:
+        return self.committed.get((group_of(record), record.topic, record.partition), 0)
+
+
+def read(settings: Settings) -> Positions:
+    """Where all groups stand now; raises BrokerUnavailable."""
+    found = topics_admin.lags(settings, dict(READS))
+    return Positions(
+        {
+            (group, row.topic, row.partition): row.committed
+            for group, rows in found.items()
+            for row in rows
+            if row.committed is not None
+        }
+    )

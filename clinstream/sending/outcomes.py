@@ -1,0 +1,102 @@
+"""Waiting for what became of sent events: asks PostgreSQL until every event has its outcomes, within a bound."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from adapters.clock import Clock
+from adapters.database import Database
+from adapters.database.records import StoredOutcome
+
+ANY_TASK = "*"
+ASK_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one event ended for one task; `label` and `score` of the visible result where there is one."""
+
+    event_id: str
+    task: str
+    fate: str
+    reason: str = ""
+    label: str = ""
+    score: float | None = None
+    abstained: bool = False
+    result_id: str = ""
+
+    def line(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "task": self.task,
+            "fate": self.fate,
+            "reason": self.reason,
+            "label": self.label,
+            "score": self.score,
+            "abstained": self.abstained,
+            "result_id": self.result_id,
+        }
+
+
+async def endings(
+    database: Database,
+    event_ids: Iterable[str],
+    tasks: Collection[str],
+    clock: Clock,
+    *,
+    seconds: float,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, list[Ending]]:
+    """The endings by event id; after `seconds`, an event that has not ended for all `tasks` is simply incomplete.
+
+    Raises DatabaseUnavailable.
+    """
+    open_ids = {UUID(name) for name in event_ids}
+    total = len(open_ids)
+    found: dict[UUID, list[StoredOutcome]] = {}
+    until = clock.monotonic() + seconds
+    while open_ids:
+        for outcome in await database.outcomes_of(sorted(open_ids)):
+            known = found.setdefault(outcome.event_id, [])
+            known[:] = [*(row for row in known if row.task != outcome.task), outcome]
+        open_ids -= {event for event, rows in found.items() if is_complete(rows, tasks)}
+        progress(total - len(open_ids))
+        if clock.monotonic() >= until:
+            break
+        if open_ids:
+            await clock.sleep(ASK_EVERY_S)
+    return await _with_results(database, found)
+
+
+def is_complete(rows: Sequence[StoredOutcome], tasks: Collection[str]) -> bool:
+    """Whether an event has ended for every task, or for `*`, which stands for all."""
+    ended = {row.task for row in rows}
+    return ANY_TASK in ended or ended >= set(tasks)
+
+
+async def _with_results(database: Database, found: dict[UUID, list[StoredOutcome]]) -> dict[str, list[Ending]]:
+    keys = [
+        (row.object_id, row.content, row.task)
+        for rows in found.values()
+        for row in rows
+        if row.fate in ("answered", "duplicate_of")
+    ]
+    visible = await database.already_visible(keys) if keys else {}
+    ended: dict[str, list[Ending]] = {}
+    for event, rows in found.items():
+        for row in rows:
+            shown = visible.get((row.object_id, row.content, row.task))
+            answer = shown.result.answer if shown else None
+            ending = Ending(
+                str(event),
+                row.task,
+                row.fate,
+                row.reason,
+                label=answer.label if answer else "",
+                score=answer.score if answer else None,
+                abstained=bool(answer and answer.abstained),
+                result_id=str(shown.result.result_id) if shown else "",
+            )
+            ended.setdefault(str(event), []).append(ending)
+    return ended

@@ -1,0 +1,1 @@
+"""Keeps processes alive and takes them down again; knows nothing of what they do."""

@@ -1,0 +1,54 @@
+"""Starts one consumer process: `python -m consumers imaging-infer.routine --index 0`."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from adapters import bootstrap, settings, telemetry
+from consumers import pipelines, process
+from schemas.errors import ClinstreamError
+
+EXIT_BROKEN = 1
+RELAY = "loop"
+
+log = telemetry.logger("consumers")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs until SIGTERM or SIGINT; 0 after an orderly stop, 1 when the process should be started anew."""
+    parser = argparse.ArgumentParser(prog="python -m consumers", description=__doc__)
+    parser.add_argument("process", choices=sorted([*pipelines.PIPELINES, RELAY]), help="name in the process table")
+    parser.add_argument("--index", type=int, default=0, help="number among the processes of that name, from 0")
+    chosen = parser.parse_args(arguments)
+    telemetry.configure_logging(chosen.process, chosen.index)
+    try:
+        asyncio.run(_run(chosen.process, chosen.index))
+    except ClinstreamError as error:
+        log.error("cannot run", why=str(error), error=type(error).__name__)
+        return EXIT_BROKEN
+    except Exception as error:  # the last one to see it: logged without the data that its text may quote
+        log.error("broke", exc_info=error)
+        return EXIT_BROKEN
+    return 0
+
+
+async def _run(name: str, index: int) -> None:
+    stop = process.stop_on_signals()
+    known = settings.load()
+    metrics = telemetry.serve_metrics(known.metrics_port(name, index))
+    here = process.ConsumerProcess(name, index, known)
+    try:
+        if name == RELAY:
+            async with bootstrap.services(known, pipelines.EVERYONE) as services:
+                await process.run_beside(here, pipelines.relay(services).run, stop)
+            return
+        pipeline = pipelines.PIPELINES[name]
+        async with bootstrap.services(known, pipeline.needs, cards=pipelines.cards()) as services:
+            await process.run(here, pipeline.build(known, services, name), services, stop)
+    finally:
+        metrics.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

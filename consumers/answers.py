@@ -1,0 +1,66 @@
+"""How a finding becomes an answer with its lineage, and how a sighting is closed; shared by the inferring steps."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from consumers.ask import Told
+from schemas import ids
+from schemas.card import ModelCard
+from schemas.events import Answer, ImagePrepared, Origin, OutcomeDecided, VitalsObserved
+
+
+def build(
+    card: ModelCard,
+    event: ImagePrepared | VitalsObserved,
+    told: Told,
+    *,
+    preprocessing_version: str,
+    observed: Origin,
+    origin: Origin,
+    hops: Mapping[str, float],
+) -> Answer:
+    """The answer of one version to one event; its id is the same at every redelivery."""
+    finding = told.finding
+    version = told.choice.version
+    return Answer(
+        answer_id=ids.answer_id(event.event_id, card.name, version, preprocessing_version),
+        event_id=event.event_id,
+        object_id=event.object_id,
+        content=event.content,
+        subject_id=event.subject_id,
+        task=card.name,
+        version=version,
+        preprocessing_version=preprocessing_version,
+        label=finding.label,
+        score=finding.score,
+        threshold=finding.threshold,
+        probabilities=finding.probabilities,
+        abstained=finding.abstained,
+        arm=told.choice.arm,
+        release_epoch=told.choice.epoch,
+        batch_size=told.batch_size,
+        observed=observed,
+        origin=origin,
+        hops={**hops, "inferred": told.inferred_at},
+        notice=card.notice,
+        use_status=card.use_status,
+        simulated=event.simulated,
+    )
+
+
+def sighting(
+    event: ImagePrepared | VitalsObserved | Answer, task: str, winner: UUID, *, origin: Origin, now: float
+) -> OutcomeDecided:
+    """The end of an event whose content has a visible result from another event: `duplicate_of` that answer."""
+    return OutcomeDecided(
+        event_id=event.event_id,
+        task=task,
+        fate="duplicate_of",
+        reason="the same content already has a visible result",
+        object_id=event.object_id,
+        content=event.content,
+        subject_id=event.subject_id,
+        answer_id=winner,
+        origin=origin,
+        decided_at=now,
+    )

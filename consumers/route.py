@@ -1,0 +1,108 @@
+"""Which tasks claim an image, read from the model cards' intended use; nothing is decoded or inferred here.
+
+Three answers: a card claims the image; it would, but the image is outside its intended use (the result is then
+"refused", so that the sender learns it); or the image is none of its business.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from adapters.imaging import ImageHeader
+from schemas.card import IntendedUse, ModelCard
+from schemas.events import ImageObserved
+
+# The Manufacturer (0008,0070) of what this system writes itself: a PACS may send it back to us.
+OWN_EQUIPMENT = "clinstream"
+# Storage classes that hold no pixels by nature: presentation states, reports, documents, raw data, waveforms, plans
+# (PS3.4 B.5). Of any other class an object without pixels was cut off, and decoding it says so.
+NO_PIXELS = tuple(f"1.2.840.10008.5.1.4.1.1.{part}" for part in ("11.", "88.", "104.", "66", "9.", "481.5", "481.8"))
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The image goes to this task's model."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The image is of the task's kind but outside its intended use, for `reason`."""
+
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotClaimed:
+    """The image is not of the task's kind, for `reason`."""
+
+    task: str
+    reason: str
+
+
+Claim = Claimed | Refused | NotClaimed
+
+
+def claims(card: ModelCard, header: ImageHeader, event: ImageObserved) -> Claim:
+    """What `card` says to an image of this header.
+
+    Modality (0008,0060) and a body part (0018,0015) that is stated and foreign decide whether the image is of the
+    task's kind; number of frames, view (0018,5101), age and matrix decide whether it lies in the intended use.
+    An absent body part, view or age does not refuse: routine chest images often lack them.
+    """
+    use = card.intended_use
+    task = card.name
+    if card.consumes != "image":
+        return NotClaimed(task, "the model does not read images")
+    if not header.has_pixels and event.sop_class_uid.startswith(NO_PIXELS):
+        return NotClaimed(task, "the object holds no pixels")
+    modality = header.modality or event.modality
+    if use.modalities and modality not in use.modalities:
+        return NotClaimed(task, f"no model claims modality {modality[:16] or 'unknown'}")
+    if use.body_parts and header.body_part and header.body_part not in use.body_parts:
+        return NotClaimed(task, f"no model claims body part {header.body_part[:16]} of modality {modality}")
+    violated = _violated(use, header)
+    return Refused(task, f"out of intended use: {violated}") if violated else Claimed(task)
+
+
+def _violated(use: IntendedUse, header: ImageHeader) -> str:
+    """The first limit of the intended use that the header breaks, in words; empty when none."""
+    if header.presentation_intent == "FOR PROCESSING":
+        return "raw detector data (Presentation Intent Type FOR PROCESSING), the model reads images for presentation"
+    if header.frames > 1:
+        return f"{header.frames} frames, the model reads single images"
+    if use.views and header.view_position and header.view_position not in use.views:
+        return f"view {header.view_position[:16]}, the model reads {', '.join(sorted(use.views))}"
+    if use.age_years and header.patient_age_years is not None:
+        low, high = use.age_years
+        if not low <= header.patient_age_years <= high:
+            # The age itself would be personal data in a reason that travels on topics.
+            return f"the patient's age is outside {low:g} to {high:g} years"
+    if use.minimum_matrix and (header.rows < use.minimum_matrix[0] or header.columns < use.minimum_matrix[1]):
+        rows, columns = use.minimum_matrix
+        return f"matrix {header.rows} x {header.columns}, the model needs at least {rows} x {columns}"
+    return ""
+
+
+def is_our_own(header: ImageHeader, event: ImageObserved) -> bool:
+    """Whether this system made the object (a result that a PACS sent back): never inferred again.
+
+    A picture that our sender wrapped as DX is somebody's picture and is not meant.
+    """
+    return OWN_EQUIPMENT in header.manufacturer.lower() and not event.wrapped
+
+
+def route(cards: Iterable[ModelCard], header: ImageHeader, event: ImageObserved) -> list[Claim]:
+    """The answers of all image cards, or the one that matters when nobody claims the image.
+
+    The list is never empty: without a claim or refusal it holds one NotClaimed whose reason names what was offered.
+    """
+    if is_our_own(header, event):
+        return [NotClaimed("*", "the object was made by this system")]
+    answers = [claims(card, header, event) for card in cards if card.consumes == "image"]
+    decided = [answer for answer in answers if not isinstance(answer, NotClaimed)]
+    if decided:
+        return list(decided)
+    reasons = [answer.reason for answer in answers if isinstance(answer, NotClaimed)]
+    return [NotClaimed("*", reasons[0] if reasons else "no model reads images")]

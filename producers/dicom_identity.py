@@ -1,0 +1,205 @@
+"""What the DICOM door has to know of a data set: who and what it is, how urgent, and whether it was made up.
+
+Only the header is read, from bytes, stopping before the pixels (PS3.5 7.1 orders elements by tag); nothing is
+decoded and nothing is sent from here.
+"""
+
+import zlib
+from dataclasses import dataclass, field
+from io import BytesIO
+
+from pydicom.charset import python_encoding
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.sequence import Sequence
+
+from schemas import ids
+from schemas.errors import Unprocessable
+from schemas.events import Priority
+
+SPECIFIC_CHARACTER_SET = 0x00080005
+SOP_CLASS_UID = 0x00080016
+SOP_INSTANCE_UID = 0x00080018
+MODALITY = 0x00080060
+PATIENT_ID = 0x00100020
+ISSUER_OF_PATIENT_ID = 0x00100021
+CONTRIBUTING_EQUIPMENT = 0x0018A001
+CONTRIBUTION_DESCRIPTION = 0x0018A003
+STUDY_INSTANCE_UID = 0x0020000D
+REQUEST_ATTRIBUTES = 0x00400275
+REQUESTED_PROCEDURE_PRIORITY = 0x00401003
+PIXEL_GROUP = 0x7FE0
+
+WANTED = [
+    SPECIFIC_CHARACTER_SET,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    MODALITY,
+    PATIENT_ID,
+    ISSUER_OF_PATIENT_ID,
+    CONTRIBUTING_EQUIPMENT,
+    STUDY_INSTANCE_UID,
+    REQUEST_ATTRIBUTES,
+    REQUESTED_PROCEDURE_PRIORITY,
+]
+
+WRAPPED_MARK = "clinstream: plain picture wrapped as DX"
+SIMULATED_MARK = "clinstream: simulated data, not a patient"
+"""How our own sender marks what it made: Contribution Description (0018,A003) of an item of the Contributing
+Equipment Sequence (0018,A001), PS3.3 C.12.1.1.5, which any DICOM tool keeps and shows."""
+
+URGENT = frozenset({"STAT", "HIGH"})
+"""Requested Procedure Priority (0040,1003), PS3.3 C.4.11: the order says so; never the image, never a model."""
+
+STAT_SUFFIX, SIMULATED_SUFFIX = "_STAT", "_SIM"
+"""Endings of the called AE title by which a sender that can set nothing else says how its objects are to be taken."""
+
+IMPLICIT_VR = frozenset({"1.2.840.10008.1.2"})
+BIG_ENDIAN = frozenset({"1.2.840.10008.1.2.2"})
+DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
+DEFLATED_HEADER_BYTES = 16 << 20
+"""How much of a deflated data set is inflated to find the header: a bound, since 1 MB can inflate to 1 GB."""
+
+UNDEFINED_LENGTH = 0xFFFFFFFF
+UID_CHARACTERS = frozenset("0123456789.")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The identifying elements of one data set, empty where absent. The personal ones never show in a repr."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str = field(repr=False, default="")
+    patient_id: str = field(repr=False, default="")
+    issuer: str = field(repr=False, default="")
+    modality: str = ""
+    urgent: bool = False
+    wrapped: bool = False
+    simulated: bool = False
+
+
+def read_header(data: bytes, transfer_syntax_uid: str) -> Header:
+    """The header of a data set without group 0002, encoded in the given transfer syntax (PS3.5 10 and Annex A).
+
+    Raises Unprocessable, saying what is wrong without quoting anything of the data set.
+    """
+    found = _elements(data, transfer_syntax_uid)
+    charset = _text(found, SPECIFIC_CHARACTER_SET, "")
+    header = Header(
+        sop_class_uid=_uid(found, SOP_CLASS_UID),
+        sop_instance_uid=_uid(found, SOP_INSTANCE_UID),
+        study_instance_uid=_uid(found, STUDY_INSTANCE_UID),
+        patient_id=_text(found, PATIENT_ID, charset),
+        issuer=_text(found, ISSUER_OF_PATIENT_ID, charset),
+        modality=_text(found, MODALITY, "")[:16],
+        urgent=any(_text(item, REQUESTED_PROCEDURE_PRIORITY, "").upper() in URGENT for item in _orders(found)),
+        wrapped=_marked(found, WRAPPED_MARK),
+        simulated=_marked(found, SIMULATED_MARK),
+    )
+    if not header.sop_instance_uid:
+        raise Unprocessable("the data set has no SOP Instance UID (0008,0018)")
+    if not header.sop_class_uid:
+        raise Unprocessable("the data set has no SOP Class UID (0008,0016)")
+    return header
+
+
+def subject_of(key: bytes, header: Header) -> str:
+    """Pseudonymous subject by (issuer, patient id); without a patient id each study is a subject of its own."""
+    if header.patient_id:
+        return ids.subject_id(key, header.issuer, header.patient_id)
+    return "sub-" + ids.pseudonym(key, "subject-of-study", "", header.study_instance_uid or header.sop_instance_uid)
+
+
+def study_of(key: bytes, header: Header) -> str:
+    """Pseudonymous study; an object that names no study is one by itself."""
+    return ids.study_id(key, header.study_instance_uid or header.sop_instance_uid)
+
+
+def object_of(header: Header, *, simulated: bool) -> str:
+    """The event's `object_id`: the SOP Instance UID. A simulated object is another one, so that a rehearsal with a
+    real image can never be what the clinical result of that image is a duplicate of."""
+    return ids.SIMULATED + header.sop_instance_uid if simulated else header.sop_instance_uid
+
+
+def priority_of(header: Header, called_ae_title: str, c_store_priority: int | None) -> Priority:
+    """`stat` when the order, the request (Priority (0000,0700) HIGH is 0001H, PS3.7 9.3.1.1) or the called AE title
+    says so."""
+    urgent = header.urgent or c_store_priority == 1 or called_ae_title.upper().endswith(STAT_SUFFIX)
+    return "stat" if urgent else "routine"
+
+
+def _elements(data: bytes, transfer_syntax_uid: str) -> Dataset:
+    if transfer_syntax_uid in DEFLATED:
+        data = _inflated(data)
+    if len(data) < 8:
+        raise Unprocessable("the data set is empty")
+    try:
+        return read_dataset(
+            BytesIO(data),
+            is_implicit_VR=transfer_syntax_uid in IMPLICIT_VR,
+            is_little_endian=transfer_syntax_uid not in BIG_ENDIAN,
+            stop_when=lambda tag, _vr, _length: tag.group >= PIXEL_GROUP,
+            specific_tags=WANTED,
+        )
+    except Exception as error:  # pydicom raises nearly anything (struct.error, KeyError, RecursionError) on damage
+        raise Unprocessable(f"the data set cannot be read ({type(error).__name__})") from error
+
+
+def _inflated(data: bytes) -> bytes:
+    try:
+        # PS3.5 A.5: raw deflate, without zlib's header.
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, DEFLATED_HEADER_BYTES)
+    except zlib.error as error:
+        raise Unprocessable("the deflated data set cannot be inflated") from error
+
+
+def _bytes(found: Dataset, tag: int) -> bytes:
+    """The element's value as it was sent: not pydicom's conversion, which warns and raises on odd values."""
+    if tag not in found:
+        return b""
+    element = found.get_item(tag)
+    value = element.value
+    if not isinstance(value, bytes):
+        return b""
+    length = getattr(element, "length", len(value))
+    if length != UNDEFINED_LENGTH and len(value) < length:
+        raise Unprocessable("the data set is cut off in its header")
+    return value
+
+
+def _uid(found: Dataset, tag: int) -> str:
+    """A UI value (PS3.5 9.1); one with characters that no UID has is damage, and raises Unprocessable."""
+    uid = _bytes(found, tag).split(b"\\")[0].rstrip(b"\0 ").decode("latin-1")
+    if len(uid) > 64 or not set(uid) <= UID_CHARACTERS:
+        raise Unprocessable(f"the UID in ({tag >> 16:04X},{tag & 0xFFFF:04X}) is malformed")
+    return uid
+
+
+def _text(found: Dataset, tag: int, charset: str) -> str:
+    raw = _bytes(found, tag)
+    codec = python_encoding.get(charset.split("\\")[0].strip(), "latin-1") if not raw.isascii() else "ascii"
+    try:
+        text = raw.decode(codec)
+    except (UnicodeDecodeError, LookupError):
+        text = raw.decode("latin-1")
+    return text.strip(" \0")
+
+
+def _items(found: Dataset, tag: int) -> list[Dataset]:
+    if tag not in found:
+        return []
+    try:
+        value = found[tag].value
+    except Exception as error:  # converting a damaged sequence raises nearly anything
+        raise Unprocessable(f"a sequence of the header cannot be read ({type(error).__name__})") from error
+    return list(value) if isinstance(value, Sequence) else []
+
+
+def _orders(found: Dataset) -> list[Dataset]:
+    """Where the order's priority may stand: in the data set or in its Request Attributes Sequence (0040,0275)."""
+    return [found, *_items(found, REQUEST_ATTRIBUTES)]
+
+
+def _marked(found: Dataset, mark: str) -> bool:
+    return any(_text(item, CONTRIBUTION_DESCRIPTION, "") == mark for item in _items(found, CONTRIBUTING_EQUIPMENT))

@@ -1,0 +1,134 @@
+"""A door's process: what it opens in order and closes in reverse, its readiness, and how it ends on a signal."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from adapters import bootstrap, telemetry
+from adapters.bootstrap import Services
+from adapters.clock import Clock
+from adapters.settings import Settings
+from producers.door import Door, Limits
+from schemas.errors import Conflict, SettingsError, Unavailable
+
+log = telemetry.logger("door")
+
+NEEDS = ("store", "publisher")
+DRAIN_S = 10.0
+RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What both doors are made of."""
+
+    settings: Settings
+    door: Door
+    key: bytes
+    clock: Clock
+
+
+async def run(name: str, settings: Settings, index: int) -> None:
+    """Runs the door `door-dicom` or `door-http` until SIGTERM or SIGINT; answers what is under way before it ends."""
+    stop = _stop_on_signals()
+    endpoint = _metrics(settings.metrics_port(name, index))
+    try:
+        async with _parts(settings, stop) as parts:
+            if parts is not None:
+                await (_dicom(parts, stop) if name == "door-dicom" else _http(parts, stop))
+    finally:
+        telemetry.metrics().ready.set(0)
+        endpoint.close()
+
+
+async def _dicom(parts: Parts, stop: asyncio.Event) -> None:
+    # Imported here, so that each process carries only its own protocol: pynetdicom is 60 MB, FastAPI 20 MB.
+    from producers.dicom import DicomDoor, Listening
+
+    doors = parts.settings.doors
+    listening = Listening(doors.dicom_host, doors.dicom_port, doors.dicom_ae_title)
+    scp = DicomDoor(parts.door, parts.key, parts.clock, listening, asyncio.get_running_loop())
+    try:
+        scp.start()
+    except OSError as error:
+        raise Conflict(f"The DICOM port {listening.port} cannot be had ({error.strerror}).") from error
+    try:
+        log.info("the DICOM door is open", host=listening.host, port=scp.port, ae_title=listening.ae_title)
+        telemetry.metrics().ready.set(1)
+        await stop.wait()
+    finally:
+        telemetry.metrics().ready.set(0)
+        await asyncio.to_thread(scp.stop, DRAIN_S)
+
+
+async def _http(parts: Parts, stop: asyncio.Event) -> None:
+    from producers import http
+
+    doors = parts.settings.doors
+    server = http.server(http.build(parts.door, parts.key, parts.clock), doors.http_host, doors.http_port)
+    serving = asyncio.ensure_future(server.serve())
+    stopping = asyncio.ensure_future(stop.wait())
+    log.info("the HTTP door opens", host=doors.http_host, port=doors.http_port)
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
+    stopping.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _parts(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Parts | None]:
+    """The opened parts, or None when the process was told to stop while a server was still away."""
+    key = pseudonym_key(settings)
+    limits = Limits(settings.doors.ack_deadline_s, settings.doors.disk_watermark_bytes)
+    async with contextlib.AsyncExitStack() as stack:
+        opened = await _opened(settings, stop, stack)
+        if opened is None:
+            yield None
+            return
+        door = Door(opened.publisher, opened.store, opened.clock, limits)
+        yield Parts(settings, door, key, opened.clock)
+        await door.drain(DRAIN_S)
+
+
+async def _opened(settings: Settings, stop: asyncio.Event, stack: contextlib.AsyncExitStack) -> Services | None:
+    """Store and publisher, however long they take to appear; a door that is not open refuses by itself."""
+    while not stop.is_set():
+        try:
+            opened = await stack.enter_async_context(bootstrap.services(settings, NEEDS))
+            await opened.store.probe()
+            return opened
+        except Unavailable as error:
+            await stack.aclose()
+            log.warning("a door waits", reason=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), RETRY_S)
+    return None
+
+
+def pseudonym_key(settings: Settings) -> bytes:
+    """The key of the pseudonyms; raises SettingsError when it is missing, short or not hexadecimal."""
+    text = settings.pseudonym_key.get_secret_value()
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        raise SettingsError("The pseudonym key (CLINSTREAM_PSEUDONYM_KEY) is not hexadecimal.") from None
+    if len(key) < 16:
+        raise SettingsError("The pseudonym key is missing or shorter than 16 bytes; `clinstream up` makes one.")
+    return key
+
+
+def _metrics(port: int) -> telemetry.MetricsServer:
+    try:
+        return telemetry.serve_metrics(port)
+    except OSError as error:
+        raise Conflict(f"The metrics port {port} is in use; is this process running already?") from error
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop

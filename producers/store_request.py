@@ -1,0 +1,166 @@
+"""One C-STORE request: which status it deserves and what reaches the log for it; no network and no pynetdicom here."""
+
+import struct
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from adapters import telemetry
+from adapters.kafka import Message
+from adapters.pixels import blob_uri
+from producers import dicom_identity
+from producers.aside import put_aside
+from producers.dicom_identity import Header
+from producers.door import Door
+from schemas import ids, topics
+from schemas.envelope import pack
+from schemas.errors import RejectedInput, Unavailable
+from schemas.events import BlobRef, ImageObserved
+
+ACCEPTED = 0x0000
+OUT_OF_RESOURCES = 0xA700
+DOES_NOT_MATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+WARNING_DOES_NOT_MATCH = 0xB007
+"""C-STORE statuses, PS3.4 table B.2-1. The warning means: stored, though the object lacks what its class demands."""
+
+SOURCE = "clinstream/door-dicom"
+MEDIA_TYPE = "application/dicom"
+
+IMPLEMENTATION_CLASS_UID = "2.25.147696067055883007040294810252679740304"
+"""Made from a UUID (PS3.5 B.2). Fixed, so that the same data set is the same file, and so the same blob, whatever
+release of a library is installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """A C-STORE-RQ: `data` is the data set as it was on the wire, the UIDs are the request's affected ones."""
+
+    data: bytes = field(repr=False)
+    transfer_syntax_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    priority: int | None
+    sender: str
+    called: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the sender is told: a status and a reason that quotes nothing of the data set."""
+
+    status: int
+    reason: str = ""
+    event_id: str = ""
+
+
+def try_again(reason: str) -> Answer:
+    """Out of resources: nothing is wrong with the object, the sender is to repeat it."""
+    return Answer(OUT_OF_RESOURCES, reason)
+
+
+async def handle(request: StoreRequest, door: Door, key: bytes, now: datetime) -> Answer:
+    """Takes the object in, or puts it aside with its reason. Success only once blob and event are durable."""
+    try:
+        header = dicom_identity.read_header(request.data, request.transfer_syntax_uid)
+        mismatch = _mismatch(request, header)
+        if mismatch:
+            return await _aside(request, door, now, Answer(DOES_NOT_MATCH, mismatch), "DoesNotMatch")
+        file = part_10(request, header)
+    except RejectedInput as error:
+        refused = Answer(CANNOT_UNDERSTAND, str(error))
+        return await _aside(request, door, now, refused, type(error).__name__)
+    event, message = observed(request, header, file, key, now)
+    try:
+        await door.accept([message], (event.blob.uri, file))
+    except Unavailable as error:
+        return try_again(str(error))
+    if not header.study_instance_uid:
+        return Answer(WARNING_DOES_NOT_MATCH, "stored; it has no Study Instance UID (0020,000D)", str(event.event_id))
+    return Answer(ACCEPTED, "", str(event.event_id))
+
+
+def observed(
+    request: StoreRequest, header: Header, file: bytes, key: bytes, now: datetime
+) -> tuple[ImageObserved, Message]:
+    """The event of an object, and the record for `observed.dicom`, keyed by study."""
+    simulated = header.simulated or request.called.upper().endswith(dicom_identity.SIMULATED_SUFFIX)
+    object_id = dicom_identity.object_of(header, simulated=simulated)
+    sha256 = ids.sha256_hex(file)
+    event = ImageObserved(
+        event_id=ids.event_id(object_id, ids.sha256_hex(request.data)),
+        object_id=object_id,
+        subject_id=dicom_identity.subject_of(key, header),
+        study_id=dicom_identity.study_of(key, header),
+        blob=BlobRef(uri=blob_uri("pixels", sha256), sha256=sha256, size_bytes=len(file), media_type=MEDIA_TYPE),
+        priority=dicom_identity.priority_of(header, request.called, request.priority),
+        sop_class_uid=header.sop_class_uid,
+        transfer_syntax_uid=request.transfer_syntax_uid,
+        modality=header.modality,
+        sender=request.sender,
+        observed_at=now,
+        simulated=simulated,
+        wrapped=header.wrapped,
+    )
+    extensions = {"priority": event.priority, "objectid": object_id}
+    if simulated:
+        extensions["simulated"] = "true"
+    headers, value = pack(
+        event,
+        id=str(event.event_id),
+        source=SOURCE,
+        subject=event.subject_id,
+        time=now,
+        traceparent=telemetry.new_traceparent(),
+        extensions=extensions,
+    )
+    return event, Message(topics.OBSERVED_DICOM, event.study_id.encode(), headers, value)
+
+
+def part_10(request: StoreRequest, header: Header) -> bytes:
+    """The data set, unchanged, as a PS3.10 file: preamble, prefix, group 0002 of our own (7.1), data set."""
+    group = b"".join(
+        (
+            b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01",
+            _meta(0x0002, b"UI", header.sop_class_uid),
+            _meta(0x0003, b"UI", header.sop_instance_uid),
+            _meta(0x0010, b"UI", request.transfer_syntax_uid),
+            _meta(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+            _meta(0x0013, b"SH", "CLINSTREAM"),
+        )
+    )
+    length = b"\x02\x00\x00\x00UL\x04\x00" + struct.pack("<I", len(group))
+    return b"".join((bytes(128), b"DICM", length, group, request.data))
+
+
+def _meta(element: int, vr: bytes, value: str) -> bytes:
+    """One short element of group 0002 in explicit VR little endian (PS3.5 7.1.2), padded to an even length."""
+    raw = value.encode("ascii")
+    raw += (b"\0" if vr == b"UI" else b" ") * (len(raw) % 2)
+    return struct.pack("<HH2sH", 2, element, vr, len(raw)) + raw
+
+
+def _mismatch(request: StoreRequest, header: Header) -> str:
+    if request.sop_class_uid != header.sop_class_uid:
+        return "the SOP Class UID differs between request and data set"
+    if request.sop_instance_uid != header.sop_instance_uid:
+        return "the SOP Instance UID differs between request and data set"
+    return ""
+
+
+async def _aside(request: StoreRequest, door: Door, now: datetime, answer: Answer, error_class: str) -> Answer:
+    """Keeps what cannot be taken, so that nothing that came is silently gone; if even that fails: try again."""
+    message, blob = put_aside(
+        request.data,
+        door="door-dicom",
+        sender=request.sender,
+        media_type=f"{MEDIA_TYPE}; transfer-syntax={request.transfer_syntax_uid}",
+        error_class=error_class,
+        reason=answer.reason,
+        now=now,
+    )
+    try:
+        await door.accept([message], blob)
+    except Unavailable as error:
+        return try_again(str(error))
+    telemetry.metrics().dead_letters.labels(lane="door-dicom", kind="unprocessable").inc()
+    return answer

@@ -1,0 +1,38 @@
+"""SIGKILL of each of our processes at random while events flow: what was acknowledged has its outcome."""
+
+import random
+import time
+from pathlib import Path
+
+from tests.support import faults
+from tests.support.oracle import Oracle
+from tests.support.plant import Plant
+from tests.support.senders import Flow, readings, xrays
+
+EVENTS = 2_000
+IMAGES = 60
+SECONDS = 25.0
+SEED = 20260131
+
+
+def test_nothing_is_lost_when_each_process_is_killed_at_random_while_events_flow(
+    plant: Plant, oracle: Oracle, tmp_path: Path
+) -> None:
+    chance = random.Random(SEED)
+    victims = plant.services()
+    chance.shuffle(victims)
+    flow = Flow(plant, readings(EVENTS), xrays(IMAGES, tmp_path), seconds=SECONDS)
+    killed: dict[str, int] = {}
+    for victim in victims:
+        time.sleep(chance.uniform(0.2, 2 * SECONDS / len(victims) - 0.2))
+        killed[victim] = faults.kill(plant, victim)
+    for victim, pid in killed.items():
+        faults.wait_replaced(plant, victim, pid)
+    sent = flow.wait()
+
+    verdict = oracle.judge(sent)
+
+    assert len(sent.events) == EVENTS + IMAGES
+    assert verdict.faults == []
+    assert verdict.fates == {"answered": EVENTS + IMAGES}
+    assert verdict.reconciled["answered"] == EVENTS + IMAGES

@@ -1,0 +1,227 @@
+"""Senders of real events through the real doors, each with its own list of what was acknowledged; nothing is judged."""
+
+import csv
+import gzip
+import io
+import json
+import math
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+
+from clinstream.sending import store
+from clinstream.sending.objects import StorageObject, load
+from clinstream.sending.wrap import Wrapping, wrap
+from tests.support.plant import ROOT, Plant
+
+DATA = ROOT.parent / "shared" / "data"
+VITALS_TASK, IMAGE_TASK = "icu_mortality", "chest_xray"
+POST = 50
+GIVE_UP_S = 150.0
+
+_numbers = count()
+_run = uuid4().hex[:8]
+
+
+def data(*parts: str) -> Path:
+    """A file or folder of the shared data; skips where the data is absent."""
+    path = DATA.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"the shared data is not here ({path.name}); fault tests send real rows and images")
+    return path
+
+
+@cache
+def rows() -> list[dict[str, float | None]]:
+    """The 62 features of each real stay, None where nothing was measured."""
+    text = gzip.decompress(data("tabular", "icu_mortality_62_features.csv.gz").read_bytes()).decode()
+    kept = []
+    for row in csv.DictReader(io.StringIO(text)):
+        del row["recordid"], row["In-hospital_death"]
+        values = {name: float(value) if value else None for name, value in row.items()}
+        kept.append({name: None if value is None or math.isnan(value) else value for name, value in values.items()})
+    return kept
+
+
+def readings(number: int) -> list[dict[str, Any]]:
+    """That many readings, each a real stay's features at a time that no other reading of this run has."""
+    found = []
+    for _ in range(number):
+        n = next(_numbers)
+        at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(milliseconds=n)
+        found.append({"stay": f"{_run}-{n % 400}", "measured_at": at.isoformat(), "features": rows()[n % len(rows())]})
+    return found
+
+
+@cache
+def pictures() -> list[bytes]:
+    """A few real chest X-rays, normal and with pneumonia."""
+    folder = data("chest_kermany")
+    return [
+        path.read_bytes()
+        for label in ("normal", "pneumonia")
+        for path in sorted(folder.joinpath(label).rglob("*.jp*g"))[:10]
+    ]
+
+
+def xray(folder: Path, *, patient: str = "") -> pydicom.Dataset:
+    """A real picture as a DX object with identities of its own and a few pixels that no other object has."""
+    n = next(_numbers)
+    found = pydicom.dcmread(io.BytesIO(wrap(pictures()[n % len(pictures())], Wrapping(subject=f"{_run}-{n % 40}"))))
+    found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    found.StudyInstanceUID, found.SeriesInstanceUID = generate_uid(), generate_uid()
+    found.PatientID = patient or f"{_run}-{n}"
+    pixels = np.frombuffer(found.PixelData, np.uint8).copy()
+    pixels[:8] = np.frombuffer(n.to_bytes(4, "little") + bytes.fromhex(_run), np.uint8)
+    found.PixelData = pixels.tobytes()
+    return found
+
+
+def storage_object(found: pydicom.Dataset, folder: Path) -> StorageObject:
+    """The data set as `clinstream send` reads it from a file."""
+    path = folder / f"{found.SOPInstanceUID}-{uuid4().hex[:6]}.dcm"
+    found.save_as(path, enforce_file_format=True)
+    made = load(path, Wrapping())
+    assert isinstance(made, StorageObject), made
+    path.unlink()
+    return made
+
+
+def xrays(number: int, folder: Path) -> list[StorageObject]:
+    """That many images, each an object of its own."""
+    return [storage_object(xray(folder), folder) for _ in range(number)]
+
+
+@dataclass
+class Acknowledged:
+    """The sender's own list: which task each acknowledged event is for; written by several threads."""
+
+    events: dict[str, str] = field(default_factory=dict)
+    tries_again: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def note(self, event_id: str | None, task: str) -> None:
+        """The door said that it has this event."""
+        assert event_id, "a door acknowledged an event without naming it"
+        with self.lock:
+            self.events[event_id] = task
+
+    def again(self) -> None:
+        """The door said "try again", or nothing at all."""
+        with self.lock:
+            self.tries_again += 1
+
+    def write(self, path: Path) -> Path:
+        """As `send --json` prints them."""
+        path.write_text("".join(json.dumps({"status": "accepted", "event_id": name}) + "\n" for name in self.events))
+        return path
+
+
+def send_vitals(plant: Plant, todo: Sequence[dict[str, Any]], sent: Acknowledged, *, seconds: float = 0.0) -> None:
+    """Posts readings, spread over `seconds`; repeats what the door cannot take until it does."""
+    doors = plant.settings.doors
+    url = f"http://{doors.http_host}:{doors.http_port}/v1/vitals"
+    posts = [todo[start : start + POST] for start in range(0, len(todo), POST)]
+    began = time.monotonic()
+    with httpx.Client(timeout=30.0) as client:
+        for number, post in enumerate(posts):
+            time.sleep(max(0.0, began + seconds * number / len(posts) - time.monotonic()))
+            for result in _post(client, url, post, sent):
+                assert result["status"] == "accepted", result
+                sent.note(result["event_id"], VITALS_TASK)
+
+
+def _post(client: httpx.Client, url: str, post: Sequence[dict[str, Any]], sent: Acknowledged) -> list[dict[str, Any]]:
+    until = time.monotonic() + GIVE_UP_S
+    while True:
+        try:
+            answer = client.post(url, json=post)
+            if answer.status_code == 200:
+                return list(answer.json()["results"])
+            assert answer.status_code == 503, answer.text
+            assert answer.headers["retry-after"]
+        except httpx.TransportError:
+            pass  # the door's process is being killed and started again
+        sent.again()
+        assert time.monotonic() < until, "the HTTP door took nothing for too long"
+        time.sleep(0.3)
+
+
+def send_images(
+    plant: Plant, todo: Iterable[StorageObject], sent: Acknowledged, *, seconds: float = 0.0, urgent_every: int = 4
+) -> None:
+    """Stores objects over several associations, spread over `seconds`; every fourth as STAT; repeats like a modality."""
+    waiting = list(todo)
+    size = max(1, len(waiting) // 6) if seconds else max(1, len(waiting))
+    lots = [waiting[start : start + size] for start in range(0, len(waiting), size)]
+    began = time.monotonic()
+    for number, lot in enumerate(lots):
+        time.sleep(max(0.0, began + seconds * number / len(lots) - time.monotonic()))
+        urgent = lot[::urgent_every] if urgent_every else []
+        for stat, part in ((True, urgent), (False, [item for item in lot if item not in urgent])):
+            _store(plant, part, sent, urgent=stat)
+
+
+def _store(plant: Plant, todo: Sequence[StorageObject], sent: Acknowledged, *, urgent: bool) -> None:
+    until = time.monotonic() + GIVE_UP_S
+    waiting = list(todo)
+    while waiting:
+        for item, line in zip(waiting, dispatch(plant, waiting, urgent=urgent), strict=True):
+            assert line.status in ("accepted", "retry"), line
+            if line.status == "accepted":
+                sent.note(line.event_id, IMAGE_TASK)
+                assert line.event_id == item.event_id
+            else:
+                sent.again()
+        waiting = [item for item in waiting if item.event_id not in sent.events]
+        assert time.monotonic() < until, "the DICOM door took nothing for too long"
+
+
+def dispatch(plant: Plant, todo: Sequence[StorageObject], *, urgent: bool = False, **target: str) -> Iterator[Any]:
+    """One line an object, in order, as `clinstream send dicom` has them."""
+    doors = plant.settings.doors
+    title = target.pop("called_ae_title", doors.dicom_ae_title)
+    where = store.Target(doors.dicom_host, doors.dicom_port, title, urgent=urgent, **target)
+    return store.send(todo, where, associations=2, pause=time.sleep)
+
+
+class Flow:
+    """Vitals and images on their way at the same time while a test does its worst; `wait` ends when all is sent."""
+
+    def __init__(
+        self, plant: Plant, vitals: Sequence[dict[str, Any]], images: Sequence[StorageObject], *, seconds: float
+    ) -> None:
+        self.sent = Acknowledged()
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="flow")
+        self._works = [
+            self._pool.submit(send_vitals, plant, vitals, self.sent, seconds=seconds),
+            self._pool.submit(send_images, plant, images, self.sent, seconds=seconds),
+        ]
+
+    @property
+    def over(self) -> bool:
+        """Whether everything has been acknowledged, or sending failed."""
+        return all(work.done() for work in self._works)
+
+    def wait(self) -> Acknowledged:
+        """The sender's list, once everything is on it."""
+        try:
+            for work in self._works:
+                work.result(timeout=GIVE_UP_S * 2)
+        finally:
+            self._pool.shutdown(wait=True)
+        return self.sent

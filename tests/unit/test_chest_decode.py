@@ -1,0 +1,48 @@
+"""Served tensors to findings: label by threshold, abstention by band (CC26)."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from triton_models.chest_xray.card import CARD as SHIPPED
+from triton_models.chest_xray.decode import decode
+
+CARD = replace(
+    SHIPPED, operating_point=replace(SHIPPED.operating_point, threshold=0.4), abstention_band=(0.3, 0.6)
+)
+
+
+def rows(*scores: float) -> dict[str, np.ndarray]:
+    ill = np.array(scores, np.float32)
+    return {"probability": np.stack([1 - ill, ill], axis=1)}
+
+
+def test_each_row_gets_its_label_score_and_probabilities() -> None:
+    low, high = decode(rows(0.125, 0.875), CARD)
+    assert (low.label, low.score, low.probabilities) == ("normal", 0.125, {"normal": 0.875, "pneumonia": 0.125})
+    assert (high.label, high.score, high.threshold) == ("pneumonia", 0.875, 0.4)
+
+
+def test_the_threshold_itself_is_positive() -> None:
+    exact = replace(CARD, operating_point=replace(CARD.operating_point, threshold=0.5))
+    assert decode(rows(0.5), exact)[0].label == "pneumonia"
+
+
+def test_scores_in_the_band_abstain_and_keep_their_label() -> None:
+    found = decode(rows(0.25, 0.35, 0.5, 0.75), CARD)
+    assert [finding.abstained for finding in found] == [False, True, True, False]
+    assert [finding.label for finding in found] == ["normal", "normal", "pneumonia", "pneumonia"]
+
+
+def test_an_empty_batch_has_no_findings() -> None:
+    assert decode({"probability": np.empty((0, 2), np.float32)}, CARD) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.array([[0.5, 0.5, 0.0]]), np.array([[0.9, 0.9]]), np.array([[np.nan, 0.5]]), np.array([0.5, 0.5])],
+)
+def test_what_is_no_distribution_over_the_labels_is_refused(wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"probabilities|expected"):
+        decode({"probability": wrong}, CARD)

@@ -1,0 +1,80 @@
+"""Display greys to model pixels (CC8): bars, shape and blank images."""
+
+import numpy as np
+import pytest
+
+from schemas.errors import OutOfRange, Unprocessable
+from triton_models.chest_xray.card import CARD
+from triton_models.chest_xray.preprocess import limit_aspect, prepare, trim
+
+
+def picture(rows: int, columns: int) -> np.ndarray:
+    """Smooth greys with a bright disc, so that nothing at the edge is flat."""
+    y, x = np.mgrid[0:rows, 0:columns]
+    waves = 90 + 50 * np.sin((x + 5) / 9.0) * np.cos(y / 13.0)
+    disc = 80 * (((y - rows / 2) ** 2 + (x - columns / 2) ** 2) < (min(rows, columns) / 5) ** 2)
+    return (waves + disc).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(160, 160), (224, 224), (2140, 1760), (100, 700), (33, 47)])
+def test_any_size_becomes_the_tensor_that_the_card_names(rows: int, columns: int) -> None:
+    prepared = prepare(picture(rows, columns))
+    assert prepared.shape == CARD.inputs[0].shape
+    assert prepared.dtype.name == CARD.inputs[0].dtype
+
+
+def test_black_bars_around_a_picture_change_nothing() -> None:
+    plain = picture(300, 280)
+    padded = np.pad(plain, ((40, 0), (25, 60)))
+    assert np.array_equal(prepare(padded), prepare(plain))
+
+
+def test_white_bars_with_compression_noise_go_too() -> None:
+    plain = picture(200, 200)
+    padded = np.pad(plain, 20, constant_values=250)
+    padded[:20] -= np.random.default_rng(0).integers(0, 5, (20, 240), dtype=np.uint8)
+    assert trim(padded).shape == (200, 200)
+
+
+def test_a_mostly_flat_image_is_not_cut_down_to_its_content() -> None:
+    lonely = np.zeros((100, 100), np.uint8)
+    lonely[45:55, 45:55] = picture(10, 10) + 1
+    assert trim(lonely).shape == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("shape", "limited"),
+    [((100, 100), (100, 100)), ((100, 120), (100, 120)), ((100, 200), (100, 125)), ((300, 100), (125, 100))],
+)
+def test_only_what_is_longer_than_5_to_4_loses_its_ends(shape: tuple[int, int], limited: tuple[int, int]) -> None:
+    assert limit_aspect(np.zeros(shape, np.uint8)).shape == limited
+
+
+def test_the_middle_stays_when_the_ends_go() -> None:
+    wide = np.zeros((10, 100), np.uint8)
+    wide[:, 50] = 7
+    assert limit_aspect(wide)[0].tolist().count(7) == 1
+
+
+@pytest.mark.parametrize("blank", [np.zeros((200, 200), np.uint8), np.full((64, 64), 255, np.uint8)])
+def test_an_image_of_one_grey_is_refused(blank: np.ndarray) -> None:
+    with pytest.raises(OutOfRange, match="one grey"):
+        prepare(blank)
+
+
+def test_a_thumbnail_is_refused_with_its_size() -> None:
+    with pytest.raises(OutOfRange, match="20 x 200 pixels are too few"):
+        prepare(picture(20, 200))
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((64, 64), np.uint16), np.zeros((64, 64, 3), np.uint8)])
+def test_deep_or_coloured_pixels_are_refused(wrong: np.ndarray) -> None:
+    with pytest.raises(Unprocessable):
+        prepare(wrong)
+
+
+def test_preparing_does_not_change_its_input() -> None:
+    plain = picture(224, 224)
+    before = plain.copy()
+    prepare(plain)
+    assert np.array_equal(plain, before)

@@ -1,0 +1,261 @@
+"""Training of `icu_mortality` on made-up tables: what it refuses, what it keeps apart, and that served means trained."""
+
+import csv
+import json
+import math
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+pytest.importorskip("torch", reason="training needs requirements/train.lock")
+
+from schemas.errors import UserError
+from triton_models.icu_mortality import graph, report, scaling, table
+from triton_models.icu_mortality import train as training
+from triton_models.icu_mortality.preprocess import FEATURES
+from triton_models.icu_mortality.train import Recipe, calibrate, train
+
+NARROW = Recipe(epochs=4)
+
+
+def write_table(path: Path, rows: int, *, deaths: float = 0.3, seed: int = 0) -> Path:
+    """A CSV of plausible stays in which a low GCS goes with death."""
+    rng = np.random.default_rng(seed)
+    with path.open("w", newline="") as text:
+        writer = csv.writer(text)
+        writer.writerow(["recordid", *FEATURES, table.TARGET])
+        for number in range(rows):
+            died = number < deaths * rows
+            values: dict[str, Any] = {"Age": int(rng.integers(20, 90)), "Gender": int(rng.integers(2))}
+            values |= {
+                f"GCS_{which}": int(rng.integers(3, 9) if died else rng.integers(6, 16)) for which in ("first", "last")
+            }
+            values |= {f"HR_{which}": float(rng.normal(85, 12)) for which in ("first", "last", "median")}
+            values["Temp_median"] = round(float(rng.normal(37, 0.5)), 1) if rng.random() < 0.7 else ""
+            writer.writerow([number, *[values.get(name, "") for name in FEATURES], int(died)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """A finished run of four epochs: (table, folder)."""
+    folder = tmp_path_factory.mktemp("icu")
+    data = write_table(folder / "stays.csv", 400)
+    train(data, folder / "run", recipe=NARROW)
+    yield data, folder / "run"
+
+
+def served(folder: Path, rows: Any) -> Any:
+    session = onnxruntime.InferenceSession(folder / "icu_mortality.onnx", providers=["CPUExecutionProvider"])
+    return session.run(["probability"], {"features": rows})[0]
+
+
+def test_fewer_than_200_labelled_rows_are_refused_with_the_reason(tmp_path: Path) -> None:
+    """GK9."""
+    data = write_table(tmp_path / "stays.csv", 199)
+    with pytest.raises(UserError, match="at least 200 labelled rows and got 199"):
+        train(data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_table_with_too_few_deaths_is_refused(tmp_path: Path) -> None:
+    data = write_table(tmp_path / "stays.csv", 300, deaths=0.01)
+    with pytest.raises(UserError, match=r"Only 3 rows have In-hospital_death = 1"):
+        train(data, tmp_path / "run")
+
+
+def test_a_table_that_lacks_columns_names_them(tmp_path: Path) -> None:
+    path = tmp_path / "stays.csv"
+    path.write_text("Age,In-hospital_death\n50,0\n")
+    with pytest.raises(UserError, match=r"lacks the columns: Gender, Height"):
+        train(path, tmp_path / "run")
+
+
+def test_a_folder_must_hold_one_table(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="found none"):
+        train(tmp_path, tmp_path / "run")
+    for name in ("a.csv", "b.csv"):
+        write_table(tmp_path / name, 5)
+    with pytest.raises(UserError, match=r"found a\.csv, b\.csv"):
+        train(tmp_path, tmp_path / "run")
+
+
+def test_the_parts_are_disjoint_cover_everything_and_keep_the_share_of_deaths() -> None:
+    """GK2: 70/15/15, no leakage, the same for the same seed."""
+    died = np.arange(4000) % 7 == 0
+    parts = table.split(died, seed=1)
+    together = np.concatenate(list(parts.values()))
+    assert sorted(together) == list(range(4000))
+    assert [len(parts[name]) for name in ("train", "validation", "test")] == pytest.approx([2800, 600, 600], abs=2)
+    for rows in parts.values():
+        assert died[rows].mean() == pytest.approx(died.mean(), abs=0.002)
+    again, other = table.split(died, seed=1), table.split(died, seed=2)
+    assert all(np.array_equal(parts[name], again[name]) for name in parts)
+    assert not np.array_equal(parts["test"], other["test"])
+
+
+def test_validation_and_test_rows_do_not_move_the_scaling(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    """GK9: fitted on training rows only; the served graph holds exactly those figures."""
+    data, folder = finished
+    found = table.read(data)
+    parts = table.split(found.positive, training.SEED)
+    fitted = scaling.fit(found.rows[parts["train"]])
+    import onnx
+    from onnx import numpy_helper
+
+    held = {
+        item.name: numpy_helper.to_array(item) for item in onnx.load(folder / "icu_mortality.onnx").graph.initializer
+    }
+    for name in ("median", "low", "high", "mean", "deviation"):
+        np.testing.assert_array_equal(held[name], getattr(fitted, name))
+    everything = scaling.fit(found.rows)
+    assert not np.array_equal(everything.mean, fitted.mean)
+
+
+def test_the_served_graph_gives_what_the_trained_network_gives(tmp_path: Path) -> None:
+    """Served = trained: imputation, scaling and calibration are in the graph, not beside it."""
+    rng = np.random.default_rng(3)
+    rows = rng.normal(50, 20, (300, 62)).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.3] = np.nan
+    died = rng.random(300) < 0.4
+    fitted_scaling = scaling.fit(rows)
+    scaled = fitted_scaling.apply(rows)
+    fitted = training.fit({"train": scaled, "validation": scaled}, {"train": died, "validation": died}, NARROW, seed=1)
+    slope, offset = 0.8, -0.3
+    graph.write(tmp_path / "icu_mortality.onnx", fitted_scaling, fitted.layers(), (slope, offset))
+    expected = 1 / (1 + np.exp(-(slope * fitted.logits(scaled) + offset)))
+    answered = served(tmp_path, rows)
+    np.testing.assert_allclose(answered[:, 1], expected, atol=2e-6)
+    np.testing.assert_allclose(answered.sum(axis=1), 1.0, atol=1e-6)
+
+
+def test_reloaded_weights_give_bit_equal_predictions_row_by_row_and_together(finished: tuple[Path, Path]) -> None:
+    """GK5."""
+    data, folder = finished
+    rows = table.read(data).rows
+    whole = served(folder, rows)
+    np.testing.assert_array_equal(whole, served(folder, rows))
+    np.testing.assert_array_equal(whole[:40], np.concatenate([served(folder, rows[i : i + 1]) for i in range(40)]))
+
+
+def test_a_rerun_with_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """ME8."""
+    data, folder = finished
+    same = train(data, tmp_path / "same", recipe=NARROW)
+    other = train(data, tmp_path / "other", recipe=NARROW, seed=5)
+    first = (folder / "icu_mortality.onnx").read_bytes()
+    assert same.onnx.read_bytes() == first
+    assert other.onnx.read_bytes() != first
+
+
+def test_a_run_leaves_its_metadata_history_and_charts(finished: tuple[Path, Path]) -> None:
+    """GK7."""
+    _, folder = finished
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert metadata["name"] == "icu_mortality"
+    assert metadata["onnx"] == "icu_mortality.onnx"
+    assert sum(metadata["split_sizes"].values()) == 400
+    value, low, high = metadata["figures"]["test_auroc"]
+    assert 0.5 < low <= value <= high <= 1
+    history = json.loads((folder / "history.json").read_text())
+    assert len(history) == 4
+    assert {"loss", "val_loss", "train_accuracy", "val_accuracy"} <= set(history[0])
+    for name in ("learning_curves", "confusion_matrix", "roc", "reliability", "scores"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_can_start_from_the_weights_of_another(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    """CC29: starting from trained weights begins with a lower loss than starting from chance."""
+    data, folder = finished
+    train(data, tmp_path / "on", recipe=Recipe(epochs=1), init=folder / "weights.npz")
+    train(data, tmp_path / "fresh", recipe=Recipe(epochs=1))
+    on, fresh = (json.loads((tmp_path / name / "history.json").read_text())[0]["loss"] for name in ("on", "fresh"))
+    assert on < fresh
+    with pytest.raises(UserError, match=r"is not the weights\.npz of a run with layers \(8,\)"):
+        train(data, tmp_path / "odd", recipe=Recipe(sizes=(8,), dropout=(0.1,)), init=folder / "weights.npz")
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_cause_and_advice(tmp_path: Path) -> None:
+    """GK11."""
+    data = write_table(tmp_path / "stays.csv", 300)
+    with pytest.raises(UserError, match=r"the steps are too long\. Lower the learning rate \(now 1e\+20, try 1e\+19\)"):
+        train(data, tmp_path / "run", recipe=Recipe(rate=1e20, epochs=5))
+    rows = np.full((40, 124), np.inf, dtype=np.float32)
+    died = np.arange(40) % 2 == 0
+    with pytest.raises(UserError, match="a scaled feature is not finite"):
+        training.fit({"train": rows, "validation": rows}, {"train": died, "validation": died}, NARROW, seed=1)
+
+
+def test_training_stops_when_validation_no_longer_improves_and_restores_the_best_epoch() -> None:
+    """GK1: early stopping on the validation loss."""
+    rng = np.random.default_rng(1)
+    rows = {part: rng.normal(size=(120, 124)).astype(np.float32) for part in ("train", "validation")}
+    died = {part: rng.random(120) < 0.5 for part in rows}
+    fitted = training.fit(rows, died, Recipe(patience=3), seed=1)
+    losses = [epoch["val_loss"] for epoch in fitted.history]
+    assert len(losses) < 100
+    assert fitted.best_epoch == int(np.argmin(losses)) + 1 == len(losses) - 3
+    logits = fitted.logits(rows["validation"])
+    weight = (~died["train"]).sum() / died["train"].sum()
+    loss = np.where(died["validation"], weight * np.log1p(np.exp(-logits)), np.log1p(np.exp(logits))).mean()
+    assert loss == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_calibration_takes_back_what_class_weights_added_and_keeps_the_order() -> None:
+    rng = np.random.default_rng(2)
+    truth = rng.normal(size=20_000) * 1.5 - 2
+    died = rng.random(20_000) < 1 / (1 + np.exp(-truth))
+    slope, offset = calibrate(2.0 * truth + 3.0, died)
+    assert slope == pytest.approx(0.5, rel=0.05)
+    assert offset == pytest.approx(-1.5, rel=0.05)
+    backwards = calibrate(-truth, died)
+    assert backwards == (1.0, 0.0), "a network that has learnt the opposite must not be turned round silently"
+
+
+def test_training_longer_needs_no_more_memory() -> None:
+    """GK6: the peak after ten times the epochs is the peak after the first ones."""
+    rng = np.random.default_rng(1)
+    rows = {part: rng.normal(size=(600, 124)).astype(np.float32) for part in ("train", "validation")}
+    died = {part: rng.random(600) < 0.5 for part in rows}
+    training.fit(rows, died, Recipe(epochs=3, patience=100), seed=1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    training.fit(rows, died, Recipe(epochs=30, patience=100), seed=1)
+    grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown_mb < 8
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"validation_accuracy": 0.60}, "try more capacity, layers 256-128-64-32"),
+        ({"validation_accuracy": 0.68}, "try a learning rate of 0.0005"),
+        ({"train_accuracy": 0.95}, "try less capacity, layers 64-32-16"),
+        ({"validation_auroc": 0.70}, "look at the labels and units"),
+        ({"test_auroc": 0.80}, "below the target 0.82"),
+    ],
+)
+def test_a_missed_criterion_names_the_next_thing_to_try(figures: dict[str, float], said: str) -> None:
+    """GK8, GK11."""
+    good = {"validation_accuracy": 0.8, "train_accuracy": 0.82, "validation_auroc": 0.84, "test_auroc": 0.83}
+    assert report.advice({name: (value, 0.0, 1.0) for name, value in good.items()}, {"rate": 1e-3}) == ()
+    missed = report.advice({name: (value, 0.0, 1.0) for name, value in (good | figures).items()}, {"rate": 1e-3})
+    assert len(missed) == 1
+    assert said in missed[0]
+
+
+def test_the_abstention_band_holds_a_tenth_of_validation_around_the_threshold() -> None:
+    """CC26."""
+    scores = np.random.default_rng(4).uniform(0.01, 0.99, 5000)
+    low, high = report.abstention_band(scores, 0.2)
+    assert low < 0.2 < high
+    assert ((scores >= low) & (scores <= high)).mean() == pytest.approx(report.ABSTAIN_SHARE, abs=0.01)
+    assert math.log(high / (1 - high)) - math.log(0.25) == pytest.approx(
+        math.log(0.25) - math.log(low / (1 - low)), abs=0.01
+    )

@@ -1,0 +1,189 @@
+"""From an observed image to a tensor: routing, refusing, decoding and setting aside, with real DICOM bytes."""
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from adapters.fakes.blobs import FakeBlobs
+from adapters.fakes.clock import FakeClock
+from consumers.outcomes import DeadLetter, Decide, Publish
+from consumers.prepare import Prepare
+from schemas import ids
+from schemas.card import IntendedUse
+from schemas.errors import DatabaseUnavailable, OutOfRange, StoreUnavailable
+from schemas.events import ImageObserved, ImagePrepared
+from tests.support import steps
+
+DX = "1.2.840.10008.5.1.4.1.1.1.1"
+USE = IntendedUse("chest", modalities=frozenset({"DX"}), age_years=(18, 120))
+
+
+def dicom(uid: str = "1.2.3", modality: str = "DX", cut: int = 0, **elements: Any) -> bytes:
+    """A 16 x 16 image of ascending greys as a PS3.10 file; `cut` bytes are missing at the end."""
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = DX
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = uid
+    made.Modality, made.PatientName, made.PatientID = modality, "Doe^Jane", "4711"
+    made.StudyInstanceUID, made.PatientAge = "1.2", "040Y"
+    made.Rows = made.Columns = 16
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 8, 8, 7, 0
+    made.PixelData = bytes(range(256))
+    for name, value in elements.items():
+        setattr(made, name, value)
+    stream = io.BytesIO()
+    made.save_as(stream, enforce_file_format=True)
+    data = stream.getvalue()
+    return data[: len(data) - cut]
+
+
+class Lane:
+    """A prepare step with everything around it; `observed` stores the bytes and makes the event."""
+
+    def __init__(self, decoders: ThreadPoolExecutor, lane: Any = "routine", prepare: Any = None) -> None:
+        self.ledger, self.store = steps.FakeLedger(), FakeBlobs()
+        self.step = Prepare(
+            lane,
+            {"toy_image": steps.image_model(prepare, intended_use=USE), "toy_risk": steps.vitals_model()},
+            store=self.store,
+            database=self.ledger,
+            decoders=decoders,
+            clock=FakeClock(steps.NOW.timestamp() + 5),
+        )
+
+    def observed(self, data: bytes, uid: str = "1.2.3", **changes: Any) -> ImageObserved:
+        event = steps.image_observed(data, uid, **changes)
+        self.store.objects[event.blob.uri] = data
+        return event
+
+    async def run(self, *events: ImageObserved) -> list[list[Any]]:
+        batch = [steps.delivery(event, topic="observed.dicom", offset=place) for place, event in enumerate(events)]
+        return [list(outcomes) for outcomes in await self.step(batch)]
+
+
+@pytest.fixture
+def decoders() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+async def test_a_claimed_image_becomes_a_stored_tensor_on_its_lane(decoders: ThreadPoolExecutor) -> None:
+    lane = Lane(decoders)
+    event = lane.observed(dicom())
+    ((publish,),) = await lane.run(event)
+    assert isinstance(publish, Publish)
+    prepared = publish.event
+    assert isinstance(prepared, ImagePrepared)
+    assert (publish.topic, publish.key) == ("work.routine", event.study_id.encode())
+    assert publish.extensions == {"task": "toy_image", "priority": "routine", "objectid": "1.2.3"}
+    stored = np.frombuffer(lane.store.objects[prepared.tensor.uri], dtype=prepared.tensor.dtype)
+    assert stored.tolist() == [128, 0, 0, 0]
+    assert prepared.tensor.sha256 == ids.sha256_hex(stored.tobytes())
+    assert (prepared.observed.topic, prepared.preprocessing_version) == ("observed.dicom", "toy_image.1")
+    assert prepared.hops == {"observed": steps.NOW.timestamp(), "prepared": steps.NOW.timestamp() + 5}
+
+
+async def test_the_content_is_that_of_the_pixels_and_not_of_the_header(decoders: ThreadPoolExecutor) -> None:
+    lane = Lane(decoders)
+    one, other = lane.observed(dicom()), lane.observed(dicom(PatientName="DOE^JANE^^^"))
+    (first,), (second,) = await lane.run(one, other)
+    assert one.event_id != other.event_id
+    assert first.event.content == second.event.content
+
+
+async def test_identity_goes_to_the_database_and_never_into_the_event(decoders: ThreadPoolExecutor) -> None:
+    lane = Lane(decoders)
+    event = lane.observed(dicom(AccessionNumber="A1", IssuerOfPatientID="HOSPITAL"))
+    ((publish,),) = await lane.run(event)
+    noted = lane.ledger.images[event.event_id]
+    assert (noted.patient_name, noted.patient_id, noted.issuer, noted.accession_number) == (
+        "Doe^Jane",
+        "4711",
+        "HOSPITAL",
+        "A1",
+    )
+    assert "Doe" not in repr(publish)
+    assert "4711" not in repr(publish)
+
+
+async def test_an_ultrasound_is_not_applicable_and_its_pixels_are_not_decoded(decoders: ThreadPoolExecutor) -> None:
+    lane = Lane(decoders)
+    ((decide,),) = await lane.run(lane.observed(dicom(modality="US", cut=100), modality="US"))
+    assert isinstance(decide, Decide)
+    assert (decide.outcome.task, decide.outcome.fate) == ("*", "not_applicable")
+    assert decide.outcome.reason == "no model claims modality US"
+
+
+async def test_an_image_outside_the_intended_use_is_refused(decoders: ThreadPoolExecutor) -> None:
+    lane = Lane(decoders)
+    ((decide,),) = await lane.run(lane.observed(dicom(PatientAge="007Y")))
+    assert (decide.outcome.task, decide.outcome.fate) == ("toy_image", "refused")
+    assert decide.outcome.reason.startswith("out of intended use")
+
+
+async def test_what_the_model_cannot_accept_is_refused_with_its_reason(decoders: ThreadPoolExecutor) -> None:
+    def prepare(_image: Any) -> Any:
+        raise OutOfRange("the image is empty: all pixels are equal")
+
+    lane = Lane(decoders, prepare=prepare)
+    ((decide,),) = await lane.run(lane.observed(dicom()))
+    assert (decide.outcome.fate, decide.outcome.reason) == ("refused", "the image is empty: all pixels are equal")
+    assert decide.outcome.content
+
+
+@pytest.mark.parametrize("data", [dicom(cut=100), b"<html>not an image</html>", b"", dicom()[:200]])
+async def test_what_cannot_be_read_goes_aside_and_its_neighbours_go_on(
+    decoders: ThreadPoolExecutor, data: bytes
+) -> None:
+    """S2: a bad event goes aside with its reason, never blocking its neighbours."""
+    lane = Lane(decoders)
+    (before,), (letter,), (after,) = await lane.run(
+        lane.observed(dicom("1.1"), "1.1"), lane.observed(data, "1.2"), lane.observed(dicom("1.3"), "1.3")
+    )
+    assert isinstance(before, Publish)
+    assert isinstance(after, Publish)
+    assert isinstance(letter, DeadLetter)
+    assert letter.kind == "unprocessable"
+    assert len(letter.reason) > 10
+
+
+async def test_an_image_that_the_store_lost_or_damaged_fails(decoders: ThreadPoolExecutor) -> None:
+    lane = Lane(decoders)
+    missing, damaged = lane.observed(dicom("1.1"), "1.1"), lane.observed(dicom("1.2"), "1.2")
+    del lane.store.objects[missing.blob.uri]
+    lane.store.objects[damaged.blob.uri] = dicom("1.3")
+    (first,), (second,) = await lane.run(missing, damaged)
+    assert (first.kind, first.error_class) == ("failed", "MissingObject")
+    assert (second.kind, second.reason) == ("failed", "the stored object does not match its checksum")
+
+
+@pytest.mark.parametrize(("away", "error"), [("store", StoreUnavailable), ("ledger", DatabaseUnavailable)])
+async def test_an_outage_is_raised_and_is_no_images_fault(
+    decoders: ThreadPoolExecutor, away: str, error: type[Exception]
+) -> None:
+    lane = Lane(decoders)
+    event = lane.observed(dicom())
+    getattr(lane, away).down = True
+    with pytest.raises(error):
+        await lane.run(event)
+
+
+@pytest.mark.parametrize(("lane", "priority", "mine"), [("stat", b"stat", True), ("stat", b"routine", False),
+    ("routine", b"routine", True), ("routine", b"stat", False)])  # fmt: skip
+def test_a_lane_takes_its_own_priority_only(
+    decoders: ThreadPoolExecutor, lane: str, priority: bytes, mine: bool
+) -> None:
+    assert Lane(decoders, lane).step.accepts_headers([("ce_priority", priority)]) is mine
+
+
+def test_an_event_without_a_priority_is_routine(decoders: ThreadPoolExecutor) -> None:
+    assert Lane(decoders, "routine").step.accepts_headers([])
+    assert not Lane(decoders, "stat").step.accepts_headers([])

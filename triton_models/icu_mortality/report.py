@@ -1,0 +1,152 @@
+"""What a finished run is worth: threshold, band, figures, metadata.json, history.json; drawing is in `charts`."""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from triton_models import figures
+from triton_models.figures import Figure
+from triton_models.icu_mortality import charts
+from triton_models.icu_mortality.card import CARD
+from triton_models.trained import TrainedModel
+
+Scores = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.bool_]
+
+ACCURACY_FLOOR = 0.70
+AUROC_FLOOR = 0.75
+AUROC_TARGET = 0.82
+GAP_LIMIT = 0.10
+CAPACITY_FLOOR = 0.65
+ABSTAIN_SHARE = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything of a run that its report needs; `scores` and `died` by part (train, validation, test)."""
+
+    weights: Path
+    data: Path
+    data_hash: str
+    refused: int
+    recipe: dict[str, Any]
+    seed: int
+    quick: bool
+    history: list[dict[str, float]]
+    best_epoch: int
+    calibration: tuple[float, float]
+    scores: Mapping[str, Scores]
+    died: Mapping[str, Labels]
+    dependencies: Mapping[str, str]
+    seconds: float
+
+
+def write(out_dir: Path, run: Run) -> TrainedModel:
+    """Writes metadata.json, history.json and the charts of `run` to `out_dir`."""
+    threshold = choose_threshold(run.scores["validation"], run.died["validation"])
+    low, high = abstention_band(run.scores["validation"], threshold)
+    found = measure(run, threshold)
+    trained = TrainedModel(
+        name=CARD.name,
+        version=CARD.version,
+        onnx=run.weights,
+        seed=run.seed,
+        quick=run.quick,
+        metrics={
+            "threshold": threshold,
+            "abstention_low": low,
+            "abstention_high": high,
+            "calibration_slope": run.calibration[0],
+            "calibration_offset": run.calibration[1],
+            "calibration_error": calibration_error(run.scores["test"], run.died["test"]),
+            "best_epoch": float(run.best_epoch),
+            "epochs": float(len(run.history)),
+            "refused_rows": float(run.refused),
+            "seconds": round(run.seconds, 1),
+        },
+        figures=found,
+        split_sizes=_sizes(run.died),
+        recipe=run.recipe,
+        hardware={"machine": platform.machine(), "system": platform.platform(), "python": platform.python_version()},
+        dependencies=dict(run.dependencies) | {"numpy": np.__version__},
+        data_hash=run.data_hash,
+        missed=advice(found, run.recipe),
+    )
+    trained.write_metadata(out_dir / "metadata.json")
+    (out_dir / "history.json").write_text(json.dumps(run.history, indent=1) + "\n", encoding="utf-8")
+    charts.write(out_dir, run.history, run.scores["test"], run.died["test"], threshold)
+    return trained
+
+
+def choose_threshold(scores: Scores, died: Labels) -> float:
+    """The validation score with the largest sensitivity + specificity; rounded down to four digits."""
+    candidates = np.unique(scores)
+    sensitivity = np.array([(scores[died] >= value).mean() for value in candidates])
+    specificity = np.array([(scores[~died] < value).mean() for value in candidates])
+    best = candidates[int(np.argmax(sensitivity + specificity))]
+    return float(np.floor(best * 1e4) / 1e4)
+
+
+def abstention_band(scores: Scores, threshold: float) -> tuple[float, float]:
+    """The scores around `threshold`, equally far in logits, that hold the nearest tenth of the validation stays."""
+    logits = np.log(scores) - np.log1p(-scores)
+    centre = np.log(threshold) - np.log1p(-threshold)
+    half = np.quantile(np.abs(logits - centre), ABSTAIN_SHARE)
+    low, high = 1.0 / (1.0 + np.exp(-(centre + np.array([-half, half]))))
+    return round(float(low), 4), round(float(high), 4)
+
+
+def measure(run: Run, threshold: float) -> dict[str, Figure]:
+    """Figures with 95 % intervals of each part at `threshold`, named `<part>_<figure>`."""
+    found: dict[str, Figure] = {}
+    for part, scores in run.scores.items():
+        died = run.died[part]
+        found[f"{part}_auroc"] = figures.auroc(died, scores)
+        found[f"{part}_accuracy"] = figures.proportion((scores >= threshold) == died)
+        found[f"{part}_sensitivity"] = figures.sensitivity(died, scores, threshold)
+        found[f"{part}_specificity"] = figures.specificity(died, scores, threshold)
+    return found
+
+
+def advice(found: Mapping[str, Figure], recipe: Mapping[str, Any]) -> tuple[str, ...]:
+    """One sentence for each criterion that was missed, with the next thing to try."""
+    accuracy, fitted = found["validation_accuracy"][0], found["train_accuracy"][0]
+    missed = []
+    if accuracy < CAPACITY_FLOOR:
+        missed.append(f"validation accuracy {accuracy:.3f} is below 0.65: try more capacity, layers 256-128-64-32")
+    elif accuracy < ACCURACY_FLOOR:
+        missed.append(
+            f"validation accuracy {accuracy:.3f} is below 0.70: try a learning rate of {recipe['rate'] / 2:g}"
+        )
+    if fitted - accuracy > GAP_LIMIT:
+        missed.append(
+            f"training accuracy is {fitted - accuracy:.3f} above validation: try less capacity, layers 64-32-16, or "
+            "dropout 0.5"
+        )
+    for part in ("validation", "test"):
+        value = found[f"{part}_auroc"][0]
+        if value < AUROC_FLOOR:
+            missed.append(f"{part} AUROC {value:.3f} is below 0.75: look at the labels and units before the recipe")
+        elif value < AUROC_TARGET:
+            missed.append(f"{part} AUROC {value:.3f} is below the target 0.82: try another learning rate or more rows")
+    return tuple(missed)
+
+
+def calibration_error(scores: Scores, died: Labels) -> float:
+    """Mean distance of predicted risk and share of deaths over tenths of the stays, weighted by their size."""
+    parts = np.array_split(np.argsort(scores, kind="stable"), 10)
+    gaps = [len(part) * abs(float(scores[part].mean()) - float(died[part].mean())) for part in parts if len(part)]
+    return round(sum(gaps) / len(scores), 4)
+
+
+def _sizes(died: Mapping[str, Labels]) -> dict[str, int]:
+    sizes = {}
+    for part, labels in died.items():
+        sizes[f"{part} survived"], sizes[f"{part} died"] = int((~labels).sum()), int(labels.sum())
+    return sizes
