@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
+from adapters import kafka_noise
 from adapters.clock import Clock
 from adapters.settings import KafkaSettings
 from schemas.errors import BrokerUnavailable, RejectedInput
@@ -115,6 +116,7 @@ class KafkaPublisher:
 
     async def start(self) -> None:
         """Connects; raises BrokerUnavailable when no broker answers within 20 s."""
+        kafka_noise.hush()
         self._line = await self._connect()
 
     async def _connect(self) -> _Line:
@@ -188,19 +190,26 @@ class KafkaPublisher:
 
     async def _deliver(self, messages: Sequence[Message]) -> list[RecordPosition]:
         line = await self._usable()
+        waiting: list[asyncio.Future[Any]] = []
         try:
-            acknowledged = [
-                await line.producer.send(item.topic, item.value, item.key, headers=item.headers) for item in messages
-            ]
-            placed = [await waiting for waiting in acknowledged]
+            try:
+                for item in messages:
+                    waiting.append(await line.producer.send(item.topic, item.value, item.key, headers=item.headers))
+            finally:
+                ended: list[Any] = await asyncio.gather(*waiting, return_exceptions=True)
+            for at in ended:
+                if isinstance(at, BaseException):
+                    raise at
         except MessageSizeTooLargeError as error:
             raise RejectedInput(f"a record may have at most {MAX_MESSAGE_BYTES:,} bytes") from error
         except (KafkaError, OSError) as error:
-            # With idempotence on, what fails at all fails for good, and every later record of that partition would
-            # be refused for its sequence number: the next one to send starts a new producer.
-            line.broken = line.broken or not getattr(error, "retriable", False)
+            # With idempotence on, what fails after it was numbered fails for good, and every later record of its
+            # partition would be refused for its number: the next one to send starts a new producer. A record that
+            # found no room in time has no number yet.
+            numbered = not isinstance(error, KafkaTimeoutError) and not getattr(error, "retriable", False)
+            line.broken = line.broken or numbered
             raise BrokerUnavailable(f"Kafka did not take a record: {type(error).__name__}") from error
-        return [RecordPosition(at.topic, at.partition, at.offset) for at in placed]
+        return [RecordPosition(at.topic, at.partition, at.offset) for at in ended]
 
     async def _usable(self) -> _Line:
         if self._line is None:

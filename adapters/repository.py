@@ -102,7 +102,7 @@ def config_text(card: ModelCard, profile: Profile, stat: bool = False) -> str:
         f"max_batch_size: {card.serving.max_batch_size}",
         _tensors("input", card.inputs),
         _tensors("output", outputs),
-        _batching(card),
+        _batching(card, stat),
         _instances_cpu(card) if profile == "cpu" else "instance_group [\n  { count: 1, kind: KIND_GPU }\n]",
         _parameters(card, stat) if profile == "cpu" else _tensorrt(),
         _warm_up(card),
@@ -152,12 +152,13 @@ def _tensors(kind: str, specs: Sequence[TensorSpec]) -> str:
     return f"{kind} [\n" + ",\n".join(rows) + "\n]"
 
 
-def _batching(card: ModelCard) -> str:
+def _batching(card: ModelCard, stat: bool) -> str:
+    """Urgent requests never wait for company; routine ones wait as long as the card says."""
     serving = card.serving
     sizes = ", ".join(str(size) for size in serving.preferred_batch_sizes)
     return f"""dynamic_batching {{
   preferred_batch_size: [ {sizes} ]
-  max_queue_delay_microseconds: {serving.max_queue_delay_us}
+  max_queue_delay_microseconds: {0 if stat else serving.max_queue_delay_us}
   priority_levels: {len(PRIORITIES)}
   default_priority_level: {PRIORITIES["routine"]}
   default_queue_policy {{ max_queue_size: {serving.max_queue_size} }}

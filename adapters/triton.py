@@ -176,7 +176,7 @@ class TritonClient:
         return missing
 
     async def load_of(self, model: str) -> Load:
-        """Rows and executions of `model` since it was loaded, warm-up not counted; raises ServerDown."""
+        """Rows and executions of `model` since it was loaded, its warm-up among them; raises ServerDown."""
         answer = await self._call(lambda client: client.get_inference_statistics(model, client_timeout=PROBE_S))
         rows = sum(int(stats.inference_count) for stats in answer.model_stats)
         return Load(rows=rows, executions=sum(int(stats.execution_count) for stats in answer.model_stats))

@@ -75,8 +75,8 @@ async def _mended(settings: Settings, found: Sequence[Letter]) -> set[str]:
         await database.close()
     ended: dict[UUID, set[str]] = {}
     for row in rows:
-        if row.outcome.fate != "dead":
-            ended.setdefault(row.outcome.event_id, set()).add(row.outcome.task)
+        if row.fate != "dead":
+            ended.setdefault(row.event_id, set()).add(row.task)
     tasks = {letter.id: letter.note.task for letter in found}
     return {
         name for name, event in named.items() if event in ended and (tasks[name] == "*" or tasks[name] in ended[event])

@@ -21,11 +21,12 @@ from schemas.errors import UserError
 
 VICTIM = "imaging-infer.routine"
 FOUND_AGAIN_S = 60.0
+PICTURES = (".jpeg", ".jpg", ".png")
 
 
 def samples() -> Path:
-    """The packaged sample pack: `dicom/` (real objects), `xrays/` (real pictures), `vitals/` (real stays)."""
-    return Path(str(files("clinstream"))) / "samples"
+    """The packaged sample pack: `images/` (real objects and pictures) and `vitals/` (real stays)."""
+    return Path(str(files("clinstream"))) / "samples" / "pack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +119,21 @@ def tour(home: Path, out: Console) -> bool:
     guide.say("1. The real servers and our processes")
     if guide.run("up"):
         return False
-    guide.say("2. Real DICOM objects through the DICOM door; what no model is meant for is said so")
-    waves = [guide.send("dicom", [pack / "dicom"])]
+    images = pack / "images"
+    chests = sorted(images.glob("chest-*.dcm"))
+    others = sorted({path for kind in (".dcm", *PICTURES) for path in images.glob(f"*{kind}")} - set(chests))
+    guide.say("2. Pictures and other studies through the DICOM door; what no model is meant for is said so")
+    waves = [guide.send("dicom", others)]
     guide.say("3. Real intensive-care stays through the HTTP door")
     waves.append(guide.send("vitals", [pack / "vitals"]))
-    guide.say("4. Real chest X-rays, and a process killed while they are on their way")
-    waves.append(guide.send("dicom", [pack / "xrays"], kill=VICTIM))
+    guide.say("4. Real chest X-rays, one of them from two senders, and a process killed while they are on their way")
+    waves.append(guide.send("dicom", chests, kill=VICTIM))
     guide.say("5. Every acknowledged event against its outcome")
     acknowledged = home / "demo" / "acknowledged.jsonl"
     acknowledged.write_text("".join(wave.kept.read_text() for wave in waves))
     clean = guide.run("reconcile", "--acknowledged", str(acknowledged), "--wait", "180") == 0
     guide.say("6. What a clinician would see (research use only)")
-    clean = guide.run("results", "--limit", "30") == 0 and clean
+    for task, most in (("chest_xray", "20"), ("icu_mortality", "5")):
+        clean = guide.run("results", "--model", task, "--limit", most) == 0 and clean
     clean = guide.run("status") == 0 and clean
     return clean and all(wave.accepted == len(wave.lines) for wave in waves)

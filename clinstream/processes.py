@@ -11,7 +11,8 @@ from clinstream.embedded import probes
 from clinstream.supervision.component import Command, Component
 from schemas import topics
 
-READY_METRIC = b"clinstream_ready 1"
+# With the line break: the metric's help text begins in the same way.
+READY_METRIC = b"\nclinstream_ready 1.0\n"
 
 
 @dataclass(frozen=True, slots=True)

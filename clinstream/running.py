@@ -144,14 +144,14 @@ def take_down(home: Home) -> list[str]:
         return []
     names = [record.name for record in records.read_all(home.run) if record.alive()]
     status = read_status(home)
-    pid = int(status.get("pid") or 0)
+    pid, started = int(status.get("pid") or 0), status.get("started")
     until = time.monotonic() + LONGEST_STOP_S
-    if lock.is_held(home.run) and pid and records.started_at(pid) == status.get("started"):
+    if pid and records.started_at(pid) == started:
         os.kill(pid, signal.SIGTERM)
-        while lock.is_held(home.run) and time.monotonic() < until:
+        while records.started_at(pid) == started:
             time.sleep(POLL_S)
-        if lock.is_held(home.run) and records.started_at(pid) == status.get("started"):
-            os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > until:
+                os.kill(pid, signal.SIGKILL)
     records.stop_all(home.run, records.read_all(home.run))
     (home.run / STATUS).unlink(missing_ok=True)
     return names

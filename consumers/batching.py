@@ -16,7 +16,10 @@ Run = Callable[[Sequence[Arrival]], Awaitable[None]]
 
 
 class Batcher:
-    """A batch goes when it is full or when its first event has waited long enough.
+    """A batch goes when it is full or when its first event has waited long enough, and no more run than `at_once`.
+
+    So batches are small while there is little to do and fill by themselves when the step cannot keep up: with the
+    timer alone a busy process ran 20 batches of 19 events side by side instead of 2 of 256, at twice the cost.
 
     With `by_key`, events of one key never run in two batches at once: a later one waits until the batch that holds
     its key has ended, and keeps its place among those of its key. `bound` counts events, waiting ones included.
@@ -31,6 +34,7 @@ class Batcher:
         self._changed = asyncio.Event()
         self._open: list[Arrival] = []
         self._timer: asyncio.Task[None] | None = None
+        self._due = False
         self._busy: set[bytes] = set()
         self._waiting: dict[bytes, deque[Arrival]] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -49,14 +53,18 @@ class Batcher:
         self._place(arrival)
 
     def _place(self, arrival: Arrival) -> None:
+        if self._collect(arrival):
+            self._go()
+
+    def _collect(self, arrival: Arrival) -> bool:
+        """Puts an event into the open batch, or behind the one of its key that is running."""
         if self._by_key and arrival.key is not None and arrival.key in self._busy:
             self._waiting.setdefault(arrival.key, deque()).append(arrival)
-            return
+            return False
         self._open.append(arrival)
-        if len(self._open) >= self._batch.max_events:
-            self.flush()
-        elif len(self._open) == 1:
+        if self._timer is None and not self._due:
             self._timer = asyncio.ensure_future(self._flush_later())
+        return True
 
     async def _flush_later(self) -> None:
         await self._clock.sleep(self._batch.max_wait_s)
@@ -64,18 +72,37 @@ class Batcher:
         self.flush()
 
     def flush(self) -> None:
-        """Starts the batch that is being collected, if any."""
+        """What is collected goes as soon as it may, without waiting to be full."""
+        self._due = True
+        self._go()
+
+    def _go(self) -> None:
+        full = self._batch.max_events
+        while self._open and len(self._running) < self._batch.at_once and (self._due or len(self._open) >= full):
+            self._start()
+        if not self._open:
+            self._due = False
+
+    def _start(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._open:
-            return
-        batch, self._open = self._open, []
+        full = self._batch.max_events
+        batch, rest, self._open = self._open[:full], self._open[full:], []
+        # What is left over has waited for a free place already: it does not wait for the timer as well.
+        self._due = bool(rest)
         if self._by_key:
             self._busy.update(each.key for each in batch if each.key is not None)
         task = asyncio.ensure_future(self._work(batch))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
+        for arrival in rest:
+            self._collect(arrival)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            self._go()
 
     async def _work(self, batch: list[Arrival]) -> None:
         await self._run(batch)

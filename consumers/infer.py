@@ -25,6 +25,7 @@ from triton_models.model import Model
 # Rows kept in memory: one micro-batch is at most what one request to Triton may hold, several are in flight so that
 # the server's dynamic batcher always finds the next one waiting.
 BATCHES: dict[str, Batch] = {"stat": Batch(1, 0.0), "routine": Batch(8, 0.01)}
+IN_FLIGHT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Infer:
         self.name = f"imaging-infer.{lane}"
         self.topics = (topics.WORK[lane],)
         self.batch = BATCHES[lane]
-        self.in_flight = 32
+        self.in_flight = IN_FLIGHT
         self._models, self._store, self._database = models, store, database
         self._ask, self._clock = ask, clock
 

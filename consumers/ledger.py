@@ -5,7 +5,16 @@ Faust 0.15.3 commits past events in flight (its issue #606), so the loop keeps i
 
 from collections.abc import Iterable
 
+from schemas.errors import Conflict
+
 Place = tuple[str, int]
+
+
+class Hole(Conflict):
+    """Records between two that came were never handed over; the process must end and read them again.
+
+    A hole that the log itself has (expired records) is not seen again after the restart: reading starts behind it.
+    """
 
 
 class _Partition:
@@ -27,13 +36,8 @@ class OffsetLedger:
         self._partitions: dict[Place, _Partition] = {}
 
     def took(self, place: Place, offset: int) -> None:
-        """An event was pulled; pulling it again (after a rebalance) keeps it in flight once."""
-        found = self._partitions.get(place)
-        if found is None:
-            found = self._partitions[place] = _Partition()
-        found.in_flight.add(offset)
-        if offset > found.last:
-            found.last = offset
+        """An event was pulled; pulling it again (after a rebalance) keeps it in flight once. Raises Hole."""
+        self._advance(place, offset).in_flight.add(offset)
 
     def done(self, place: Place, offset: int) -> None:
         """Its outcome is durable. Unknown offsets are ignored: their partition was revoked in the meantime."""
@@ -42,12 +46,18 @@ class OffsetLedger:
             found.in_flight.discard(offset)
 
     def passed(self, place: Place, offset: int) -> None:
-        """Taken and done at once: an event that another group works on."""
+        """Taken and done at once: an event that another group works on. Raises Hole."""
+        self._advance(place, offset)
+
+    def _advance(self, place: Place, offset: int) -> _Partition:
         found = self._partitions.get(place)
         if found is None:
             found = self._partitions[place] = _Partition()
+        elif offset > found.last + 1:
+            raise Hole(f"{place[0]}-{place[1]} went from {found.last} to {offset}")
         if offset > found.last:
             found.last = offset
+        return found
 
     def position(self, place: Place) -> int | None:
         """The offset to commit; None when nothing was taken since the partition was assigned."""

@@ -8,10 +8,12 @@ from schemas.events import Base, OutcomeDecided
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """How many events a step takes at once, and for how many seconds the first of them waits for others."""
+    """How many events a step takes at once, for how many seconds the first of them waits for others, and how many
+    batches run side by side."""
 
     max_events: int
     max_wait_s: float
+    at_once: int = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ from schemas.errors import OutOfRange, RejectedInput, StepFailed
 from schemas.events import Base, Fate, ImageObserved, ImagePrepared, Origin, OutcomeDecided, Priority, TensorRef
 from triton_models.model import Model
 
-BATCHES: dict[str, Batch] = {"stat": Batch(1, 0.0), "routine": Batch(8, 0.005)}
+BATCHES: dict[str, Batch] = {"stat": Batch(1, 0.0), "routine": Batch(8, 0.005, at_once=2)}
 ANY_TASK = "*"
+Tensor = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Ready:
 
     task: str
     content: str
-    tensor: npt.NDArray[Any]
+    tensor: Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,10 @@ async def run(process: ConsumerProcess, step: Step, services: Needs, stop: async
 async def run_beside(
     process: ConsumerProcess, work: Callable[[], Coroutine[None, None, None]], stop: asyncio.Event
 ) -> None:
-    """Runs work that reads no topic until `stop` is set; raises what ends it by itself, Conflict when it runs already."""
+    """Runs work that reads no topic until `stop` is set.
+
+    Raises what ends the work by itself, and Conflict when the same process runs already.
+    """
     with identity(process.settings.home, process.name, process.index):
         log.info("starts")
         running = asyncio.ensure_future(work())

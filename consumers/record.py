@@ -92,7 +92,7 @@ class Record:
     topics = (topics.ANSWERS,)
     accepts: tuple[type[Base], ...] = (Answer,)
     order: Literal["key", "none"] = "key"
-    batch = Batch(max_events=256, max_wait_s=0.02)
+    batch = Batch(max_events=256, max_wait_s=0.02, at_once=1)
     in_flight = 512
 
     def __init__(self, database: Ledger, clock: Clock) -> None:

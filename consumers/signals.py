@@ -38,7 +38,7 @@ class Signals:
     topics = (topics.OBSERVED_VITALS,)
     accepts: tuple[type[Base], ...] = (VitalsObserved,)
     order: Literal["key", "none"] = "key"
-    batch = Batch(max_events=256, max_wait_s=0.02)
+    batch = Batch(max_events=256, max_wait_s=0.02, at_once=2)
     # Two batches: one is in Triton or PostgreSQL while the other is decoded.
     in_flight = 512
 

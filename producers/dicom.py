@@ -19,7 +19,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from adapters import telemetry
 from adapters.clock import Clock
 from producers.door import Door
-from producers.store_request import ACCEPTED, Answer, StoreRequest, handle, try_again
+from producers.store_request import ACCEPTED, Answer, StoreRequest, judge, settle, try_again
 
 log = telemetry.logger("door.dicom")
 
@@ -171,9 +171,8 @@ class DicomDoor:
 
     def _answer(self, request: StoreRequest) -> Answer:
         try:
-            waiting = asyncio.run_coroutine_threadsafe(
-                handle(request, self._door, self._key, self._clock.now()), self._loop
-            )
+            verdict = judge(request, self._key, self._clock.now())
+            waiting = asyncio.run_coroutine_threadsafe(settle(verdict, self._door), self._loop)
             return waiting.result(self._door.deadline_s * 2 + NO_ANSWER_S)
         except Exception:  # whatever goes wrong here, this sender gets "try again" and its neighbours notice nothing
             log.exception("a request was not handled")

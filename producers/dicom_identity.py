@@ -54,7 +54,6 @@ URGENT = frozenset({"STAT", "HIGH"})
 STAT_SUFFIX, SIMULATED_SUFFIX = "_STAT", "_SIM"
 """Endings of the called AE title by which a sender that can set nothing else says how its objects are to be taken."""
 
-IMPLICIT_VR = frozenset({"1.2.840.10008.1.2"})
 BIG_ENDIAN = frozenset({"1.2.840.10008.1.2.2"})
 DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 DEFLATED_HEADER_BYTES = 16 << 20
@@ -137,13 +136,18 @@ def _elements(data: bytes, transfer_syntax_uid: str) -> Dataset:
     try:
         return read_dataset(
             BytesIO(data),
-            is_implicit_VR=transfer_syntax_uid in IMPLICIT_VR,
+            is_implicit_VR=not _is_explicit(data),
             is_little_endian=transfer_syntax_uid not in BIG_ENDIAN,
             stop_when=lambda tag, _vr, _length: tag.group >= PIXEL_GROUP,
             specific_tags=WANTED,
         )
     except Exception as error:  # pydicom raises nearly anything (struct.error, KeyError, RecursionError) on damage
         raise Unprocessable(f"the data set cannot be read ({type(error).__name__})") from error
+
+
+def _is_explicit(data: bytes) -> bool:
+    """Whether the first element states its value representation: some senders encode other than they negotiated."""
+    return all(0x40 < letter < 0x5B for letter in data[4:6])
 
 
 def _inflated(data: bytes) -> bytes:

@@ -29,7 +29,7 @@ class Limits:
 
     ack_deadline_s: float
     disk_watermark_bytes: int
-    waiting_messages: int = 4_000
+    waiting_messages: int = 20_000
 
 
 class Door:

@@ -58,25 +58,41 @@ def try_again(reason: str) -> Answer:
     return Answer(OUT_OF_RESOURCES, reason)
 
 
-async def handle(request: StoreRequest, door: Door, key: bytes, now: datetime) -> Answer:
-    """Takes the object in, or puts it aside with its reason. Success only once blob and event are durable."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a request is worth if `message` and `blob` (uri, bytes) can be made durable: `answer`."""
+
+    answer: Answer
+    message: Message
+    blob: tuple[str, bytes]
+
+
+def judge(request: StoreRequest, key: bytes, now: datetime) -> Verdict:
+    """Reads the header, decides, and makes what is to be kept; touches nothing shared, so it may run in any thread."""
     try:
         header = dicom_identity.read_header(request.data, request.transfer_syntax_uid)
-        mismatch = _mismatch(request, header)
-        if mismatch:
-            return await _aside(request, door, now, Answer(DOES_NOT_MATCH, mismatch), "DoesNotMatch")
         file = part_10(request, header)
     except RejectedInput as error:
-        refused = Answer(CANNOT_UNDERSTAND, str(error))
-        return await _aside(request, door, now, refused, type(error).__name__)
+        return _aside(request, now, Answer(CANNOT_UNDERSTAND, str(error)), type(error).__name__)
+    if mismatch := _mismatch(request, header):
+        return _aside(request, now, Answer(DOES_NOT_MATCH, mismatch), "DoesNotMatch")
     event, message = observed(request, header, file, key, now)
+    answer = Answer(ACCEPTED, "", str(event.event_id))
+    if not header.study_instance_uid:
+        reason = "stored; it has no Study Instance UID (0020,000D)"
+        answer = Answer(WARNING_DOES_NOT_MATCH, reason, str(event.event_id))
+    return Verdict(answer, message, (event.blob.uri, file))
+
+
+async def settle(verdict: Verdict, door: Door) -> Answer:
+    """The verdict's answer once everything is durable; "try again" when that cannot be had."""
     try:
-        await door.accept([message], (event.blob.uri, file))
+        await door.accept([verdict.message], verdict.blob)
     except Unavailable as error:
         return try_again(str(error))
-    if not header.study_instance_uid:
-        return Answer(WARNING_DOES_NOT_MATCH, "stored; it has no Study Instance UID (0020,000D)", str(event.event_id))
-    return Answer(ACCEPTED, "", str(event.event_id))
+    if verdict.message.topic == topics.DEAD_UNPROCESSABLE:
+        telemetry.metrics().dead_letters.labels(lane="door-dicom", kind="unprocessable").inc()
+    return verdict.answer
 
 
 def observed(
@@ -147,8 +163,8 @@ def _mismatch(request: StoreRequest, header: Header) -> str:
     return ""
 
 
-async def _aside(request: StoreRequest, door: Door, now: datetime, answer: Answer, error_class: str) -> Answer:
-    """Keeps what cannot be taken, so that nothing that came is silently gone; if even that fails: try again."""
+def _aside(request: StoreRequest, now: datetime, answer: Answer, error_class: str) -> Verdict:
+    """What cannot be taken is kept all the same, so that nothing that came is silently gone."""
     message, blob = put_aside(
         request.data,
         door="door-dicom",
@@ -158,9 +174,4 @@ async def _aside(request: StoreRequest, door: Door, now: datetime, answer: Answe
         reason=answer.reason,
         now=now,
     )
-    try:
-        await door.accept([message], blob)
-    except Unavailable as error:
-        return try_again(str(error))
-    telemetry.metrics().dead_letters.labels(lane="door-dicom", kind="unprocessable").inc()
-    return answer
+    return Verdict(answer, message, blob)

@@ -72,3 +72,9 @@ def triton() -> Iterator[TritonSettings]:
     """A real Triton in explicit mode; its repository folder is empty."""
     with stack.start_parts("triton") as running:
         yield running.settings().triton
+
+
+@pytest.fixture
+def database_settings(fresh_database: Settings) -> Settings:
+    """The same as `fresh_database`, for tests of the database's own room."""
+    return fresh_database

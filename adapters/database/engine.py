@@ -22,7 +22,7 @@ class Raced(Exception):
 
 
 def make_engine(url: str, *, pool_size: int, statement_timeout_s: float, name: str = "clinstream") -> AsyncEngine:
-    """A pool of at most `pool_size` connections; nothing is opened before the first use.
+    """A pool of at most `pool_size` connections; nothing is opened before the first use. A timeout of 0 is none.
 
     `force_custom_plan` because the tables start empty: a generic plan made then would scan them in full until the
     first ANALYZE. JIT compilation would cost more than these short statements. `hide_parameters` keeps personal
@@ -33,11 +33,11 @@ def make_engine(url: str, *, pool_size: int, statement_timeout_s: float, name: s
         url,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=statement_timeout_s,
+        pool_timeout=statement_timeout_s or None,
         hide_parameters=True,
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
-            "command_timeout": statement_timeout_s + CONNECT_TIMEOUT_S,
+            "command_timeout": statement_timeout_s + CONNECT_TIMEOUT_S if statement_timeout_s else None,
             "server_settings": {
                 "application_name": name,
                 "statement_timeout": milliseconds,

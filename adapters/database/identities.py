@@ -67,11 +67,16 @@ async def note(connection: AsyncConnection, rows: Sequence[ImageIdentity]) -> No
     """Stores images, their studies and their patients; sorted, so that two writers never wait crosswise."""
     if not rows:
         return
-    await connection.execute(INSERT_IMAGES, arrays(IMAGES, sorted(rows, key=lambda i: i.event_id)))
+    await note_events(connection, rows)
     studies = {row.study_id: row for row in reversed(rows)}
     await connection.execute(INSERT_STUDIES, arrays(STUDIES, (studies[key] for key in sorted(studies))))
     people = {row.subject_id: row for row in reversed(rows)}
     await connection.execute(INSERT_IDENTITIES, arrays(IDENTITIES, (people[key] for key in sorted(people))))
+
+
+async def note_events(connection: AsyncConnection, rows: Sequence[ImageIdentity]) -> None:
+    """Stores images by pseudonym, and nothing of whose they are."""
+    await connection.execute(INSERT_IMAGES, arrays(IMAGES, sorted(rows, key=lambda i: i.event_id)))
 
 
 async def audit(

@@ -1,6 +1,7 @@
 """Brings the schema forward with alembic and grants the application role what the services need; never backwards."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 # "clinstr" in ASCII: one number for all installations, so that two `up` at once take turns.
 MIGRATION_LOCK = 0x636C696E737472
+
+SCRATCH = "clinstream_scratch"
 
 PRIVILEGES = {
     "answers": "SELECT, INSERT",
@@ -47,6 +50,27 @@ def migrate(settings: Settings) -> str:
 def expected_revision() -> str:
     """The newest revision that this release brings."""
     return str(_scripts().get_current_head())
+
+
+async def restore_tables(connection: AsyncConnection, tables: Sequence[str], role: str) -> list[str]:
+    """Makes those of `tables` again that were dropped, as all migrations together leave them; returns which.
+
+    The migrations run once more in a schema of their own, from which the missing tables are moved over.
+    """
+    missing = []
+    for table in tables:
+        if (await connection.execute(text("SELECT to_regclass(:name)"), {"name": f"public.{table}"})).scalar() is None:
+            missing.append(table)
+    if missing:
+        await connection.execute(text(f"CREATE SCHEMA {SCRATCH}"))
+        await connection.execute(text(f"SET LOCAL search_path = {SCRATCH}"))
+        await connection.run_sync(_upgrade)
+        for table in missing:
+            await connection.execute(text(f"ALTER TABLE {SCRATCH}.{table} SET SCHEMA public"))
+        await connection.execute(text("SET LOCAL search_path = public"))
+        await connection.execute(text(f"DROP SCHEMA {SCRATCH} CASCADE"))
+        await _grant(connection, role)
+    return missing
 
 
 async def _migrate(settings: DatabaseSettings) -> str:

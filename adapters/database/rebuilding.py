@@ -13,19 +13,17 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import Clock
-from adapters.database import answers as answer_rows
 from adapters.database import identities, migrating, recording
 from adapters.database import outcomes as outcome_rows
 from adapters.database.columns import arrays, names, unnest
 from adapters.database.engine import make_engine
 from adapters.database.errors import translated
-from adapters.database.records import ImageIdentity
 from adapters.database.recording import COLUMNS, Standing
+from adapters.database.records import ImageIdentity
 from adapters.settings import Settings
 from schemas.events import Answer, OutcomeDecided, ResultPublished, ResultWithdrawn
 
 PROJECTIONS = ("answers", "visible", "outcomes", "images")
-PERSONAL = ("studies", "identities")
 
 # insert-visible-as-published: with the revisions that the log says.
 INSERT = text(
@@ -87,13 +85,10 @@ class Rebuild:
     async def add_results(self, results: Sequence[ResultPublished]) -> None:
         """Visible results as published, with their answers and outcomes."""
         answers = [result.answer for result in results]
-        await self._add_answers(answers)
         rows = [_standing(result) for result in results]
         at = [moment(answer, self._clock.now()) for answer in answers]
         await self._connection.execute(INSERT, {**arrays(COLUMNS, rows), "at": at})
-        # Not `answered` blindly: what a broken writer published twice stays one result, and the other its duplicate.
-        for when, group in _by_moment(answers, self._clock.now()):
-            await recording.record(self._connection, group, when)
+        await self.add_answers(answers)
 
     async def withdraw(self, withdrawn: ResultWithdrawn, at: datetime) -> None:
         """A result that was taken back at a time."""
@@ -137,10 +132,6 @@ class Rebuild:
         ]
         return Counts(*found)
 
-    async def _add_answers(self, answers: Sequence[Answer]) -> None:
-        for when, group in _by_moment(answers, self._clock.now()):
-            await answer_rows.insert(self._connection, group, when)
-
 
 @asynccontextmanager
 async def rebuild(settings: Settings, clock: Clock) -> AsyncIterator[Rebuild]:
@@ -153,7 +144,7 @@ async def rebuild(settings: Settings, clock: Clock) -> AsyncIterator[Rebuild]:
         with translated():
             async with engine.begin() as connection:
                 role = settings.database.application_role
-                missing = await migrating.restore_tables(connection, (*PROJECTIONS, *PERSONAL), role)
+                missing = await migrating.restore_tables(connection, PROJECTIONS, role)
                 work = Rebuild(connection, clock, missing)
                 await work.begin()
                 yield work

@@ -1,1 +1,1 @@
-"""Measurements, each against a baseline of the same run; what they ask of the stack is in the documentation of `bench`."""
+"""Measurements, each against a baseline of the same run; how to ask for one is in `commands.bench`."""

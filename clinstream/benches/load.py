@@ -1,22 +1,32 @@
-"""Work for the measurements: distinct made-up vitals and images on the log, all marked as simulated."""
+"""Work for the measurements: distinct vitals and images on the log, marked as simulated; nothing is measured here."""
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+from PIL import Image
 
+from adapters import dicom_reading
 from adapters.kafka import Message, Publisher
-from schemas import envelope, ids, topics
-from schemas.events import ImageObserved, Priority, VitalsObserved
+from adapters.pixels import BlobStore, blob_uri
+from clinstream.sending.wrap import Wrapping, wrap
+from schemas import envelope, ids
+from schemas.errors import UserError
+from schemas.events import BlobRef, ImageObserved, Priority, VitalsObserved
 from triton_models.icu_mortality.preprocess import RANGES
 
 SOURCE = "/clinstream/bench"
-MISSING = 0.24  # the share of features that the real stays lack
+KEY = b"bench"
+MISSING = 0.24  # the share of features that real stays lack
 CHUNK = 500
+PICTURES = frozenset({".jpg", ".jpeg", ".png"})
+SAMPLES = Path(__file__).parents[1] / "samples" / "xrays"
 
 
-def vitals(count: int, seed: int = 0) -> list[VitalsObserved]:
+def vitals(count: int, *, seed: int = 0) -> list[VitalsObserved]:
     """`count` plausible sets of features, each of a stay of its own that no other run shares."""
     random = np.random.default_rng(seed)
     run = uuid4().hex
@@ -24,20 +34,19 @@ def vitals(count: int, seed: int = 0) -> list[VitalsObserved]:
     high = np.array([bounds.high for bounds in RANGES.values()])
     flags = np.array([bounds.flag for bounds in RANGES.values()])
     values = low + random.random((count, len(RANGES))) * (high - low)
-    values = np.where(flags, np.rint(values), values.round(2))
+    values = np.where(flags, np.rint(values), values)
     missing = random.random(values.shape) < MISSING
     now = datetime.now(UTC)
     return [
-        _observed(f"{run}-{row}", dict(zip(RANGES, values[row].tolist(), strict=True)), missing[row].tolist(), now)
-        for row in range(count)
-    ]
+        _vitals(f"{run}-{row}", values[row].tolist(), missing[row].tolist(), now) for row in range(count)
+    ]  # fmt: skip
 
 
-def _observed(stay: str, values: dict[str, float], missing: Sequence[bool], now: datetime) -> VitalsObserved:
+def _vitals(stay: str, values: Sequence[float], missing: Sequence[bool], now: datetime) -> VitalsObserved:
     features: dict[str, float | None] = {
-        name: None if absent else value for (name, value), absent in zip(values.items(), missing, strict=True)
+        name: None if absent else value for name, value, absent in zip(RANGES, values, missing, strict=True)
     }
-    subject = ids.subject_id(b"bench", "bench", stay)
+    subject = ids.subject_id(KEY, "bench", stay)
     thing, content = ids.SIMULATED + ids.reading_object_id(subject, now), ids.features_content(features)
     return VitalsObserved(
         event_id=ids.event_id(thing, content),
@@ -52,30 +61,85 @@ def _observed(stay: str, values: dict[str, float], missing: Sequence[bool], now:
     )
 
 
-def message(event: VitalsObserved | ImageObserved, topic: str, priority: Priority = "routine") -> Message:
-    """`event` as a door would publish it."""
-    image = isinstance(event, ImageObserved)
+def pictures(folder: Path | None, most: int = 32) -> list[np.ndarray]:
+    """Real X-rays to make work of, as uint8 greys: those of `folder`, else the packaged ones.
+
+    Raises UserError when there is none.
+    """
+    place = folder or SAMPLES
+    found = sorted(path for path in place.rglob("*") if path.suffix.lower() in PICTURES)[:most]
+    if not found:
+        raise UserError(f"There is no JPEG or PNG picture in {place}; name a folder of X-rays with --images.")
+    return [np.asarray(Image.open(path).convert("L")) for path in found]
+
+
+async def images(
+    store: BlobStore, originals: Sequence[np.ndarray], count: int, priority: Priority = "routine"
+) -> list[ImageObserved]:
+    """`count` stored objects: the originals in turn, the last row noisy, so that no two share their pixels."""
+    random = np.random.default_rng()
+    made = []
+    for number in range(count):
+        pixels = originals[number % len(originals)].copy()
+        pixels[-1] = random.integers(0, 256, pixels.shape[1], dtype=np.uint8)
+        picture = io.BytesIO()
+        Image.fromarray(pixels).save(picture, "PNG", compress_level=0)
+        data = wrap(picture.getvalue(), Wrapping(view="PA"), simulated=True)
+        digest = ids.sha256_hex(data)
+        await store.put(blob_uri("pixels", digest), data, durable=False)
+        made.append(_image(data, digest, priority))
+    return made
+
+
+def _image(data: bytes, digest: str, priority: Priority) -> ImageObserved:
+    header = dicom_reading.read_header(data)
+    thing = ids.SIMULATED + header.sop_instance_uid
+    return ImageObserved(
+        event_id=ids.event_id(thing, digest),
+        object_id=thing,
+        subject_id=ids.subject_id(KEY, "bench", digest),
+        study_id=ids.study_id(KEY, digest),
+        blob=BlobRef(
+            uri=blob_uri("pixels", digest), sha256=digest, size_bytes=len(data), media_type="application/dicom"
+        ),
+        priority=priority,
+        sop_class_uid=header.sop_class_uid,
+        transfer_syntax_uid=header.transfer_syntax_uid,
+        modality=header.modality,
+        sender="bench",
+        observed_at=datetime.now(UTC),
+        simulated=True,
+        wrapped=True,
+    )
+
+
+def messages(events: Iterable[VitalsObserved | ImageObserved], topic: str) -> list[Message]:
+    """The events as a door would publish them."""
+    return [_message(event, topic) for event in events]
+
+
+def _message(event: VitalsObserved | ImageObserved, topic: str) -> Message:
+    extensions = {"simulated": "true", "objectid": event.object_id}
+    if isinstance(event, ImageObserved):
+        extensions["priority"] = event.priority
     headers, value = envelope.pack(
         event,
         id=str(event.event_id),
         source=SOURCE,
         subject=event.subject_id,
         time=event.observed_at,
-        extensions={"simulated": "true", "objectid": event.object_id, **({"priority": priority} if image else {})},
+        extensions=extensions,
     )
     key = event.study_id if isinstance(event, ImageObserved) else event.subject_id
     return Message(topic, key.encode(), headers, value)
 
 
-async def publish(publisher: Publisher, messages: Sequence[Message]) -> None:
+async def publish(publisher: Publisher, work: Sequence[Message]) -> None:
     """Puts all messages onto the log, acknowledged."""
-    for chunk in _chunks(messages):
+    for chunk in _chunks(work):
         await publisher.publish_many(chunk)
 
 
-def _chunks(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
-    for start in range(0, len(messages), CHUNK):
-        yield messages[start : start + CHUNK]
-
-
-OBSERVED_VITALS = topics.OBSERVED_VITALS
+def _chunks(work: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    for start in range(0, len(work), CHUNK):
+        yield work[start : start + CHUNK]

@@ -72,9 +72,7 @@ async def _find(settings: Settings, word: str, issuer: str) -> list[Way]:
     finally:
         await database.close()
     standing = positions.read(settings)
-    results = [
-        topics.results_topic(task, simulated=made) for task in triton_models.discover() for made in (False, True)
-    ]
+    results = [topics.results_topic(task, simulated=made) for task in discover() for made in (False, True)]
     return ways(meant, log.read(settings.kafka, [*READ, *results]), standing)
 
 

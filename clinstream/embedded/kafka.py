@@ -58,6 +58,13 @@ def properties(data: Path, port: int, controller_port: int) -> dict[str, str]:
     }
 
 
+def new_cluster_id() -> str:
+    """A random id as Kafka writes it (16 bytes, base64url); without the leading dash that its tool takes for an option."""
+    while (cluster := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return cluster
+
+
 def component(home: Home, ports: Mapping[str, int], java: Path, jars: Path) -> Component:
     """The broker on `ports["kafka"]`, formatted with a cluster id of its own before its first start."""
     folder = home.folder / "kafka"
@@ -76,8 +83,7 @@ def component(home: Home, ports: Mapping[str, int], java: Path, jars: Path) -> C
 
     start = (str(java), *JVM, *QUIET, f"-Dlog4j.configuration=file:{logging}", "-cp", f"{jars}/*")
     log = home.logs / "kafka.log"
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    format_ = (*start, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config))
+    format_ = (*start, "kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(config))
     return Component(
         name="kafka",
         kind="part",

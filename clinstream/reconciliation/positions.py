@@ -59,3 +59,10 @@ def read(settings: Settings) -> Positions:
             if row.committed is not None
         }
     )
+
+
+def active_groups(settings: Settings) -> list[str]:
+    """The groups that have members now; raises BrokerUnavailable."""
+    with topics_admin.admin(settings.kafka) as client:
+        described = client.describe_groups(list(READS))
+    return sorted(name for name, group in described.items() if group["members"])

@@ -98,6 +98,6 @@ def _split(content: bytes) -> tuple[dict[int, str], bytes]:
 
 def _guessed_syntax(data: bytes) -> str:
     """The encoding of a data set that comes without group 0002: its first element tells."""
-    if data[4:6].isalpha() and data[4:6].isupper():
+    if all(0x40 < letter < 0x5B for letter in data[4:6]):
         return EXPLICIT_BIG if data[:1] == b"\0" else EXPLICIT_LITTLE
     return IMPLICIT_LITTLE

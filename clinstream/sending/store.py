@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from itertools import islice
 from typing import Any
@@ -52,16 +53,22 @@ def answers(target: Target) -> bool:
 
 
 def send(
-    objects: Iterable[StorageObject | Sent], target: Target, *, associations: int = 2, pause: Callable[[float], None]
+    objects: Iterable[StorageObject | Sent],
+    target: Target,
+    *,
+    associations: int = 2,
+    tries: int = TRIES,
+    pause: Callable[[float], None],
 ) -> Iterator[Sent]:
     """One line for each object, in order; `pause` waits between tries. Lines of unreadable files pass through."""
     _config.LOG_HANDLER_LEVEL = "none"
     chunks = _chunks(objects)
     with ThreadPoolExecutor(associations, thread_name_prefix="send") as pool:
-        waiting = [pool.submit(_send_chunk, chunk, target, pause) for chunk in islice(chunks, associations + 1)]
+        sending = partial(_send_chunk, target=target, tries=tries, pause=pause)
+        waiting = [pool.submit(sending, chunk) for chunk in islice(chunks, associations + 1)]
         while waiting:
             yield from waiting.pop(0).result()
-            waiting += [pool.submit(_send_chunk, chunk, target, pause) for chunk in islice(chunks, 1)]
+            waiting += [pool.submit(sending, chunk) for chunk in islice(chunks, 1)]
 
 
 def _chunks(objects: Iterable[StorageObject | Sent]) -> Iterator[list[StorageObject | Sent]]:
@@ -81,11 +88,13 @@ def _chunks(objects: Iterable[StorageObject | Sent]) -> Iterator[list[StorageObj
         yield chunk
 
 
-def _send_chunk(chunk: Sequence[StorageObject | Sent], target: Target, pause: Callable[[float], None]) -> list[Sent]:
-    """Sends until each object has an answer that repeating would not change, at most TRIES times."""
+def _send_chunk(
+    chunk: Sequence[StorageObject | Sent], target: Target, tries: int, pause: Callable[[float], None]
+) -> list[Sent]:
+    """Sends until each object has an answer that repeating would not change, at most `tries` times."""
     lines: dict[int, Sent] = {place: item for place, item in enumerate(chunk) if isinstance(item, Sent)}
     left = {place: item for place, item in enumerate(chunk) if isinstance(item, StorageObject)}
-    for attempt in range(TRIES):
+    for attempt in range(tries):
         if not left:
             break
         if attempt:

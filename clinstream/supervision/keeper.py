@@ -105,6 +105,7 @@ class Keeper:
         self._process, self._started_s = process, time.monotonic()
         self.report.pid = process.pid
         processes.record(self._run, component.name, process, component.command, self._order, component.stop_timeout_s)
+        self._changed()
         ended = asyncio.ensure_future(process.wait())
         try:
             if await self._wait_until_ready(ended):

@@ -10,8 +10,6 @@ from adapters.database import Database, ResultFilter
 from adapters.fakes.database import FakeDatabase
 from tests.support.answers import TASK, answer, outcome
 
-pytest_plugins = ["tests.support.database"]
-
 
 @pytest.fixture(params=["real", "fake"])
 async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[Database | FakeDatabase]:
@@ -19,7 +17,7 @@ async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[Database | Fak
     if request.param == "fake":
         yield FakeDatabase(SystemClock())
         return
-    settings = request.getfixturevalue("database_settings")
+    settings = request.getfixturevalue("fresh_database")
     opened = Database.open(settings, SystemClock())
     yield opened
     await opened.close()

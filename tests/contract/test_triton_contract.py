@@ -155,6 +155,23 @@ async def test_concurrent_requests_are_batched_by_the_server(real: LoneTriton) -
     assert after.executions - before.executions < 200
 
 
+async def test_an_urgent_request_overtakes_the_routine_ones_that_wait(real: LoneTriton) -> None:
+    """CC14: priorities reorder the queue, whoever came first."""
+    async with TritonClient(real.settings) as client:
+        await client.reconcile([NAME])
+        rows, finished = some_rows(256), list[str]()
+
+        async def ask(kind: str) -> None:
+            await client.infer(NAME, {"features": rows}, priority=PRIORITIES[kind], deadline_s=60)
+            finished.append(kind)
+
+        waiting = [asyncio.ensure_future(ask("routine")) for _ in range(100)]
+        while len(finished) < 3:
+            await asyncio.sleep(0)
+        await asyncio.gather(ask("stat"), *waiting)
+    assert finished.index("stat") < 60
+
+
 async def test_a_full_queue_is_overload_and_later_requests_pass(real: LoneTriton) -> None:
     """Overloaded means: back off, then the same request again."""
     small = repository.triton_name("icu_mortality", "0.0.1")

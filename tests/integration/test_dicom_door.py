@@ -30,6 +30,9 @@ from tests.support.doors import Doors, Log, doors_of, log_of
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "dicom"
 
+# pynetdicom forgets to close the socket of a connection that was refused.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
 
 @pytest.fixture(scope="module")
 def doors(kafka_settings: Settings) -> Iterator[Doors]:

@@ -1,5 +1,7 @@
 """Each embedded server is the real one, reachable by the settings that others get, with the promised rights."""
 
+from collections.abc import Iterator
+
 import asyncpg
 import kafka as kafka_python
 import pytest
@@ -7,6 +9,14 @@ import redis as redis_client
 from tritonclient import grpc as triton_grpc
 
 from adapters.settings import Settings, TritonSettings
+from tests.support import stack
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Settings]:
+    """Settings of the embedded PostgreSQL as `up` starts it, with its empty database."""
+    with stack.start_parts("database") as running:
+        yield running.settings()
 
 
 def test_kafka_answers_and_creates_no_topic_by_itself(kafka: str) -> None:
@@ -18,8 +28,8 @@ def test_kafka_answers_and_creates_no_topic_by_itself(kafka: str) -> None:
         consumer.close()
 
 
-async def test_postgresql_16_lets_the_application_in_without_special_rights(empty_database: Settings) -> None:
-    connection = await asyncpg.connect(empty_database.database.url.replace("+asyncpg", ""))
+async def test_postgresql_16_lets_the_application_in_without_special_rights(served: Settings) -> None:
+    connection = await asyncpg.connect(served.database.url.replace("+asyncpg", ""))
     try:
         assert connection.get_server_version().major >= 16
         role = await connection.fetchrow(
@@ -31,16 +41,16 @@ async def test_postgresql_16_lets_the_application_in_without_special_rights(empt
         await connection.close()
 
 
-async def test_postgresql_refuses_a_wrong_password(empty_database: Settings) -> None:
-    url = empty_database.database.url.replace("+asyncpg", "")
+async def test_postgresql_refuses_a_wrong_password(served: Settings) -> None:
+    url = served.database.url.replace("+asyncpg", "")
     head, _, tail = url.partition("@")
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(head[:-4] + "beef@" + tail)
 
 
-async def test_the_owner_may_create_tables_and_the_application_may_not(empty_database: Settings) -> None:
-    owner = await asyncpg.connect(empty_database.database.migration_url.replace("+asyncpg", ""))
-    application = await asyncpg.connect(empty_database.database.url.replace("+asyncpg", ""))
+async def test_the_owner_may_create_tables_and_the_application_may_not(served: Settings) -> None:
+    owner = await asyncpg.connect(served.database.migration_url.replace("+asyncpg", ""))
+    application = await asyncpg.connect(served.database.url.replace("+asyncpg", ""))
     try:
         await owner.execute("CREATE TABLE made_by_the_owner (n int)")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -1,4 +1,4 @@
-"""What can be done to a running installation: kill, stop, hang, take the store away, arm a process; nothing is judged."""
+"""What can be done to a running installation: kill, stop, hang, arm, take the store away; nothing is judged here."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from tests.support.plant import Plant, await_condition
 
 
 def kill(plant: Plant, name: str) -> int:
-    """SIGKILL to the component's process, as a power cut or the kernel's out-of-memory killer would; returns its pid."""
+    """SIGKILL to the component, as a power cut or the kernel short of memory would; returns its pid."""
     pid = plant.pid(name)
     os.kill(pid, signal.SIGKILL)
     return pid

@@ -155,6 +155,10 @@ class Oracle:
         """What was put aside since the oracle stands here."""
         return self._dead.read()
 
+    def published(self) -> list[Record]:
+        """What subscribers were told since then, repeats included."""
+        return self._results.read()
+
     def _look(self, sent: Acknowledged) -> Verdict:
         verdict = Verdict()
         fates: dict[str, dict[str, str]] = defaultdict(dict)

@@ -1,4 +1,4 @@
-"""A whole running clinstream in a folder of its own, seen from outside: start, look, ask, stop; faults are elsewhere."""
+"""A whole running clinstream in a folder of its own, seen from outside; what is done to it is in `faults`."""
 
 import asyncio
 import json
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import psutil
 
 from adapters import settings as settings_room
@@ -162,13 +163,17 @@ class Plant:
 
         return asyncio.run(run())
 
-    def metric(self, process: str, index: int, name: str) -> float:
-        """The sum of a metric's samples, over all labels, as one process exports it now."""
-        import httpx
-
-        text = httpx.get(f"http://127.0.0.1:{self.settings.metrics_port(process, index)}/metrics", timeout=5.0).text
-        samples = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
-        return sum(float(value) for head, _, value in samples if head.partition("{")[0] == name)
+    def metric(self, process: str, index: int | str, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that carry these labels, as one process exports it now."""
+        port = self.settings.metrics_port(process, int(index))
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5.0).text
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        samples = [line.rpartition(" ") for line in text.splitlines() if line.startswith(name)]
+        return sum(
+            float(value)
+            for head, _, value in samples
+            if head.partition("{")[0] == name and all(label in head for label in wanted)
+        )
 
     def logs(self, name: str) -> list[dict[str, Any]]:
         """The structured log of a process."""

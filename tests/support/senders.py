@@ -78,7 +78,7 @@ def pictures() -> list[bytes]:
     ]
 
 
-def xray(folder: Path, *, patient: str = "") -> pydicom.Dataset:
+def xray(*, patient: str = "") -> pydicom.Dataset:
     """A real picture as a DX object with identities of its own and a few pixels that no other object has."""
     n = next(_numbers)
     found = pydicom.dcmread(io.BytesIO(wrap(pictures()[n % len(pictures())], Wrapping(subject=f"{_run}-{n % 40}"))))
@@ -103,7 +103,7 @@ def storage_object(found: pydicom.Dataset, folder: Path) -> StorageObject:
 
 def xrays(number: int, folder: Path) -> list[StorageObject]:
     """That many images, each an object of its own."""
-    return [storage_object(xray(folder), folder) for _ in range(number)]
+    return [storage_object(xray(), folder) for _ in range(number)]
 
 
 @dataclass
@@ -164,7 +164,7 @@ def _post(client: httpx.Client, url: str, post: Sequence[dict[str, Any]], sent: 
 def send_images(
     plant: Plant, todo: Iterable[StorageObject], sent: Acknowledged, *, seconds: float = 0.0, urgent_every: int = 4
 ) -> None:
-    """Stores objects over several associations, spread over `seconds`; every fourth as STAT; repeats like a modality."""
+    """Stores objects, spread over `seconds`, every fourth as STAT; repeats what the door cannot take."""
     waiting = list(todo)
     size = max(1, len(waiting) // 6) if seconds else max(1, len(waiting))
     lots = [waiting[start : start + size] for start in range(0, len(waiting), size)]

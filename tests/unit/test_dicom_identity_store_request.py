@@ -11,7 +11,7 @@ from adapters.fakes.blobs import FakeBlobs
 from adapters.fakes.clock import FakeClock
 from adapters.fakes.publisher import FakePublisher
 from producers.door import Door, Limits
-from producers.store_request import Answer, StoreRequest, handle
+from producers.store_request import Answer, StoreRequest, judge, settle
 from schemas import envelope, ids, topics
 from schemas.events import ImageObserved
 from tests.support.dicom_objects import CT, EXPLICIT, data_set, encoded
@@ -37,7 +37,7 @@ class Bench:
             "sender": "MODALITY",
             "called": "CLINSTREAM",
         }
-        return await handle(StoreRequest(data=data, **{**values, **changes}), self.door, KEY, NOW)
+        return await settle(judge(StoreRequest(data=data, **{**values, **changes}), KEY, NOW), self.door)
 
     def events(self) -> list[tuple[envelope.Envelope, ImageObserved]]:
         read = [

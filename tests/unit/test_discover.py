@@ -16,7 +16,7 @@ from dataclasses import replace
 from triton_models.icu_mortality.card import CARD as ICU
 CARD = replace(ICU, **{changes!r})
 """
-PREPROCESS = "def prepare(thing):\n    return thing\n"
+PREPROCESS = "FEATURES = ('a', 'b')\n\n\ndef prepare(thing):\n    return thing\n"
 DECODE = "def decode(outputs):\n    return []\n"
 TRAIN = "raise ImportError('torch is not here')\n"
 
@@ -65,6 +65,7 @@ def test_a_folder_dropped_into_a_tree_is_a_model(folder: Path) -> None:
     model = triton_models.discover(folder)["toy_added"]
     assert model.card.name == "toy_added"
     assert model.prepare("x") == "x"
+    assert model.features == ("a", "b")
 
 
 def test_the_training_function_is_imported_on_use_only(folder: Path) -> None:
@@ -101,6 +102,12 @@ def test_a_card_that_contradicts_itself_says_how(folder: Path, changes: dict[str
 def test_a_part_without_its_function_is_named(folder: Path) -> None:
     write_toy(folder, "toy_empty", decode="")
     with pytest.raises(UserError, match=r"decode.py does not define `decode`"):
+        triton_models.discover(folder)
+
+
+def test_a_model_of_measurements_must_name_them(folder: Path) -> None:
+    write_toy(folder, "toy_nameless", preprocess="def prepare(thing):\n    return thing\n")
+    with pytest.raises(UserError, match=r"preprocess.py does not define `FEATURES`"):
         triton_models.discover(folder)
 
 

@@ -1,6 +1,8 @@
 """The offset ledger's manners that the properties do not show."""
 
-from consumers.ledger import OffsetLedger
+import pytest
+
+from consumers.ledger import Hole, OffsetLedger
 
 ONE = ("work.stat", 0)
 OTHER = ("work.stat", 1)
@@ -51,3 +53,23 @@ def test_an_event_taken_again_is_in_flight_once() -> None:
     ledger.done(ONE, 1)
     assert ledger.position(ONE) == 2
     assert ledger.in_flight(ONE) == 0
+
+
+def test_records_that_were_never_handed_over_are_noticed_and_never_committed() -> None:
+    """Faust drops what it has fetched when a rebalance is under way; it must come again."""
+    ledger = OffsetLedger()
+    ledger.took(ONE, 4)
+    ledger.done(ONE, 4)
+    with pytest.raises(Hole, match="from 4 to 6"):
+        ledger.took(ONE, 6)
+    with pytest.raises(Hole):
+        ledger.passed(ONE, 7)
+    assert ledger.position(ONE) == 5
+
+
+def test_reading_may_start_anywhere_after_an_assignment() -> None:
+    ledger = OffsetLedger()
+    ledger.took(ONE, 4)
+    ledger.forget([ONE])
+    ledger.took(ONE, 90)
+    assert ledger.position(ONE) == 90

@@ -22,7 +22,7 @@ DEADLINE_S = 30.0
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
             await asyncio.sleep(0.01)
 
 
@@ -36,7 +36,7 @@ async def supervised(run: Path, *components: Component, prepare: Step | None = N
     supervisor = Supervisor(run, components, prepare)
     task = asyncio.ensure_future(supervisor.run())
     try:
-        await until(lambda: task.done() or dummies.status(run)["phase"] == "ready")
+        await until(lambda: task.done() or dummies.status(run).get("phase") == "ready")
         assert not task.done(), dummies.status(run)["message"]
         yield supervisor
     finally:
@@ -148,14 +148,18 @@ async def test_a_stop_asked_for_during_the_preparation_ends_that_too(tmp_path: P
 
 async def test_components_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     script = (
-        "import asyncio, pathlib, sys; from clinstream.supervision.supervisor import Supervisor;"
-        "from tests.support import dummies; home = pathlib.Path(sys.argv[1]);"
-        "asyncio.run(Supervisor(home, [dummies.component(home, 'server')]).run())"
+        "import asyncio, pathlib, sys\n"
+        "from clinstream.supervision.supervisor import Supervisor\n"
+        "from tests.support import dummies\n"
+        "home = pathlib.Path(sys.argv[1])\n"
+        "async def main(): await Supervisor(home, [dummies.component(home, 'server')]).run()\n"
+        "asyncio.run(main())\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) as supervisor:
-        await until(lambda: dummies.status(tmp_path).get("phase") == "ready")
-        pid = dummies.report(tmp_path, "server")["pid"]
-        supervisor.kill()
+    supervisor = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(tmp_path))
+    await until(lambda: dummies.status(tmp_path).get("phase") == "ready")
+    pid = dummies.report(tmp_path, "server")["pid"]
+    supervisor.kill()
+    await supervisor.wait()
     await until(lambda: gone(pid))
 
 

@@ -35,6 +35,7 @@ CARD = ModelCard(
         preferred_batch_sizes=(4, 8),
         max_queue_delay_us=3000,
         max_queue_size=256,
+        stat_instance=True,
         warm_up_rows=4,
     ),
     gate=Gate(metric="auroc", floor=0.96),

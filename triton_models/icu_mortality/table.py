@@ -13,6 +13,7 @@ from triton_models.tables import Table
 TARGET = "In-hospital_death"
 LEAST_ROWS = 200
 LEAST_OF_CLASS = 20
+SPLIT_SEED = 62
 PARTS = {"train": 0.70, "validation": 0.15, "test": 0.15}
 
 
@@ -35,11 +36,12 @@ def find(data_dir: Path) -> Path:
     return found[0]
 
 
-def split(died: npt.NDArray[np.bool_], seed: int) -> dict[str, npt.NDArray[np.int64]]:
+def split(died: npt.NDArray[np.bool_], seed: int = SPLIT_SEED) -> dict[str, npt.NDArray[np.int64]]:
     """Row numbers of `train`, `validation` and `test` (70/15/15), the same share of deaths in each, fixed by `seed`.
 
-    A row is one stay of one patient, so rows need no grouping. Raises UserError below 200 labelled rows, or when a
-    class has too few rows to appear in every part.
+    Runs with other training seeds keep the division, so that the test rows stay unseen for all of them. A row is one
+    stay of one patient, so rows need no grouping. Raises UserError below 200 labelled rows, or when a class has too
+    few rows to appear in every part.
     """
     if len(died) < LEAST_ROWS:
         raise UserError(
@@ -50,9 +52,9 @@ def split(died: npt.NDArray[np.bool_], seed: int) -> dict[str, npt.NDArray[np.in
     parts: dict[str, list[npt.NDArray[np.int64]]] = {name: [] for name in PARTS}
     for outcome in (False, True):
         rows = rng.permutation(np.flatnonzero(died == outcome))
-        if len(rows) < 10:
+        if len(rows) < LEAST_OF_CLASS:
             raise UserError(
-                f"Only {len(rows)} rows have the outcome {int(outcome)}; training needs at least 10 of each."
+                f"Only {len(rows)} rows have {TARGET} = {int(outcome)}; training needs {LEAST_OF_CLASS} of each."
             )
         first = round(PARTS["train"] * len(rows))
         second = first + round(PARTS["validation"] * len(rows))

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime
+import sklearn
 import torch
 from torch import Tensor, nn
 
 from schemas.errors import UserError
-from triton_models.icu_mortality import graph, report, scaling, table
+from triton_models.icu_mortality import graph, report, scaling, table, teacher
 from triton_models.trained import TrainedModel
 
 Progress = Callable[[str], None]
@@ -27,7 +29,11 @@ SEED = 62
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a run may differ in besides its rows and seed; `noise` is in standard deviations of a scaled feature."""
+    """What a run may differ in besides its rows and seed.
+
+    `noise` is in standard deviations of a scaled feature. `teacher` is the share of a training target that comes from
+    the risk that boosted trees give the row (`teacher.risks`); the rest is the label.
+    """
 
     sizes: tuple[int, ...] = (128, 64, 32)
     dropout: tuple[float, ...] = (0.3, 0.2, 0.2)
@@ -38,6 +44,7 @@ class Recipe:
     patience: int = 15
     noise: float = 0.02
     class_weights: bool = True
+    teacher: float = 0.7
 
 
 @dataclass(slots=True)
@@ -83,18 +90,17 @@ def train(
     chosen = replace(chosen, epochs=min(chosen.epochs, 3)) if quick else chosen
     path = table.find(data_dir)
     data = table.read(path)
-    parts = table.split(data.positive, seed)
+    parts = table.split(data.positive)
     scaled = scaling.fit(data.rows[parts["train"]])
     rows = {name: scaled.apply(data.rows[part]) for name, part in parts.items()}
     died = {name: data.positive[part] for name, part in parts.items()}
-    fitted = fit(rows, died, chosen, seed, start=_start(init, chosen), progress=progress)
+    targets = soften(died["train"], data.rows[parts["train"]], chosen)
+    fitted = fit(rows, died, chosen, seed, targets=targets, start=_start(init, chosen), progress=progress)
     calibration = calibrate(fitted.logits(rows["validation"]), died["validation"])
     out_dir.mkdir(parents=True, exist_ok=True)
     weights = out_dir / "icu_mortality.onnx"
     graph.write(weights, scaled, fitted.layers(), calibration)
     _save(out_dir / "weights.npz", fitted)
-    slope, offset = calibration
-    scores = {name: 1.0 / (1.0 + np.exp(-(slope * fitted.logits(part) + offset))) for name, part in rows.items()}
     return report.write(
         out_dir,
         report.Run(
@@ -108,9 +114,9 @@ def train(
             history=fitted.history,
             best_epoch=fitted.best_epoch,
             calibration=calibration,
-            scores=scores,
+            scores=_served(weights, {name: data.rows[part] for name, part in parts.items()}),
             died=died,
-            dependencies={"torch": torch.__version__, "onnx": onnx.__version__},
+            dependencies={"torch": torch.__version__, "onnx": onnx.__version__, "scikit-learn": sklearn.__version__},
             seconds=time.monotonic() - started,
         ),
     )
@@ -122,10 +128,14 @@ def fit(
     recipe: Recipe,
     seed: int,
     *,
+    targets: npt.NDArray[np.float32] | None = None,
     start: dict[str, Tensor] | None = None,
     progress: Progress | None = None,
 ) -> Fitted:
-    """Adam until the validation loss has not improved for `patience` epochs; keeps the best epoch's weights."""
+    """Adam until the validation loss has not improved for `patience` epochs; keeps the best epoch's weights.
+
+    `targets` replace the labels of the training rows in the loss; everything that is measured is against labels.
+    """
     torch.manual_seed(seed)
     network = build(rows["train"].shape[1], recipe)
     if start:
@@ -133,13 +143,14 @@ def fit(
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.rate, weight_decay=recipe.l2)
     x, y = torch.from_numpy(rows["train"]), torch.from_numpy(died["train"].astype(np.float32))
     vx, vy = torch.from_numpy(rows["validation"]), torch.from_numpy(died["validation"].astype(np.float32))
+    aims = y if targets is None else torch.from_numpy(targets)
     weight = torch.tensor(float((y == 0).sum() / (y == 1).sum()) if recipe.class_weights else 1.0)
     loss_of = nn.BCEWithLogitsLoss(pos_weight=weight)
     history: list[dict[str, float]] = []
     best: dict[str, Tensor] = {}
     best_loss, best_epoch = math.inf, 0
     for epoch in range(1, recipe.epochs + 1):
-        train_loss = _epoch(network, optimizer, loss_of, x, y, recipe)
+        train_loss = _epoch(network, optimizer, loss_of, x, aims, recipe)
         _check_finite(train_loss, x, recipe, epoch)
         row = {"epoch": float(epoch), "loss": train_loss, **_measure(network, loss_of, x, y, "train_")}
         row |= _measure(network, loss_of, vx, vy, "val_")
@@ -154,6 +165,15 @@ def fit(
             break
     network.load_state_dict(best)
     return Fitted(network, best_epoch, history)
+
+
+def soften(died: npt.NDArray[np.bool_], rows: npt.NDArray[np.float32], recipe: Recipe) -> npt.NDArray[np.float32]:
+    """The training targets: labels mixed with what the teacher says; only ever given training rows."""
+    labels = died.astype(np.float32)
+    if not recipe.teacher:
+        return labels
+    mixed: npt.NDArray[np.float32] = (1 - recipe.teacher) * labels + recipe.teacher * teacher.risks(rows, died, SEED)
+    return mixed.astype(np.float32)
 
 
 def build(width: int, recipe: Recipe) -> nn.Sequential:
@@ -172,14 +192,31 @@ def calibrate(logits: npt.NDArray[np.float64], died: npt.NDArray[np.bool_]) -> t
     kept: a slope that is not positive means that the network has learnt nothing, and is replaced by 1.
     """
     design = np.stack([logits, np.ones_like(logits)], axis=1)
-    beta = np.array([1.0, 0.0])
+    beta, loss = np.array([1.0, 0.0]), _log_loss(logits, died)
     for _ in range(50):
-        p = 1.0 / (1.0 + np.exp(-design @ beta))
-        gradient = design.T @ (p - died)
+        p = 1.0 / (1.0 + np.exp(-np.clip(design @ beta, -500.0, 500.0)))
         curvature = design.T @ (design * (p * (1 - p))[:, None]) + 1e-6 * np.eye(2)
-        beta = beta - np.linalg.solve(curvature, gradient)
+        step = np.linalg.solve(curvature, design.T @ (p - died))
+        while np.abs(step).max() > 1e-9 and _log_loss(design @ (beta - step), died) > loss:
+            step = step / 2
+        beta = beta - step
+        loss = _log_loss(design @ beta, died)
     slope, offset = (float(value) for value in beta)
-    return (slope, offset) if math.isfinite(slope) and slope > 0 else (1.0, 0.0)
+    return (slope, offset) if slope > 0 else (1.0, 0.0)
+
+
+def _log_loss(logits: npt.NDArray[np.float64], died: npt.NDArray[np.bool_]) -> float:
+    """Mean negative log likelihood, without overflow."""
+    return float(np.mean(np.logaddexp(0.0, logits) - died * logits))
+
+
+def _served(weights: Path, rows: dict[str, npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[np.float64]]:
+    """Probability of death of each row by the file that will be served."""
+    session = onnxruntime.InferenceSession(weights, providers=["CPUExecutionProvider"])
+    return {
+        name: session.run(["probability"], {"features": part})[0][:, 1].astype(np.float64)
+        for name, part in rows.items()
+    }
 
 
 def _epoch(

@@ -1,0 +1,126 @@
+"""The running stack as the measurements see it: its counters, its processes' processor time, its services."""
+
+import asyncio
+import os
+import signal
+import urllib.request
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from adapters import bootstrap
+from adapters.bootstrap import Services
+from adapters.clock import Clock, SystemClock
+from adapters.settings import Settings
+from clinstream.supervision import records
+from schemas.errors import UserError
+
+POLL_S = 0.05
+PATIENCE_S = 300.0
+
+Labels = tuple[tuple[str, str], ...]
+
+
+def parse(text: str) -> dict[tuple[str, Labels], float]:
+    """Samples of the Prometheus text format by name and sorted labels."""
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def total(samples: dict[tuple[str, Labels], float], name: str, **labels: str) -> float:
+    """The sum of the samples of this name whose labels include the given ones."""
+    wanted = set(labels.items())
+    return sum(value for (found, having), value in samples.items() if found == name and wanted <= set(having))
+
+
+@dataclass
+class Plant:
+    """A stack that is up, and the services that a bench uses itself."""
+
+    settings: Settings
+    services: Services
+    clock: Clock
+
+    async def counters(self, process: str) -> dict[tuple[str, Labels], float]:
+        """What number 0 of a process exports now; raises OSError while it does not answer."""
+        return await self._scrape(f"127.0.0.1:{self.settings.metrics_port(process)}")
+
+    async def triton(self) -> dict[tuple[str, Labels], float]:
+        """What Triton exports now."""
+        return await self._scrape(self.settings.triton.metrics)
+
+    async def _scrape(self, place: str) -> dict[tuple[str, Labels], float]:
+        def ask() -> str:
+            with urllib.request.urlopen(f"http://{place}/metrics", timeout=5) as answer:
+                return str(answer.read().decode())
+
+        return parse(await asyncio.to_thread(ask))
+
+    def pid(self, name: str) -> int:
+        """The process id of a component, for example `kafka` or `record.0`; UserError when it does not run here."""
+        for record in records.read_all(self.settings.home / "run"):
+            if record.name == name and record.alive():
+                return record.pid
+        raise UserError(f"{name} does not run in {self.settings.home}; start the stack with `clinstream up`.")
+
+    def cpu_s(self, names: Sequence[str]) -> float:
+        """Processor seconds that these components and their children have used; external ones count nothing."""
+        spent = 0.0
+        for name in names:
+            try:
+                process = psutil.Process(self.pid(name))
+            except (UserError, psutil.NoSuchProcess):
+                continue
+            spent += sum(_cpu_s(each) for each in (process, *process.children(recursive=True)))
+        return spent
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Stops a component in its tracks while a topic is filled, so that reading starts at one moment.
+
+        Shorter than the 10 s after which Kafka would give its partitions away.
+        """
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    async def until(self, process: str, name: str, value: float, **labels: str) -> float:
+        """Waits until a counter reaches `value` and returns the clock's time; UserError after five minutes."""
+        ends = self.clock.monotonic() + PATIENCE_S
+        while self.clock.monotonic() < ends:
+            if total(await self.counters(process), name, **labels) >= value:
+                return self.clock.monotonic()
+            await self.clock.sleep(POLL_S)
+        raise UserError(f"{process} did not finish its work in {PATIENCE_S:.0f} s; see its log in the state folder.")
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
+
+
+@asynccontextmanager
+async def plant(settings: Settings) -> AsyncIterator[Plant]:
+    """The running stack of `settings`; UserError when there is none."""
+    if not _runs(settings.home):
+        raise UserError(f"No stack runs in {settings.home}; start it with `clinstream up`.")
+    clock = SystemClock()
+    async with bootstrap.services(settings, {"publisher", "database", "store", "inference"}) as services:
+        yield Plant(settings, services, clock)
+
+
+def _runs(home: Path) -> bool:
+    return any(record.alive() for record in records.read_all(home / "run"))

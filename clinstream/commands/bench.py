@@ -1,0 +1,108 @@
+"""`clinstream bench`: measures the running stack against a baseline of the same run; how is in `clinstream.benches`."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from adapters import settings as settings_room
+from adapters.settings import Settings
+from clinstream import running, stack
+from clinstream.benches.figures import Report
+from clinstream.embedded.home import Home
+from schemas.errors import UserError
+
+
+class Bench(StrEnum):
+    """What can be measured."""
+
+    IMAGING = "imaging"
+    VITALS = "vitals"
+    STAT = "stat"
+    RESTART = "restart"
+
+
+COUNTS = {Bench.IMAGING: 240, Bench.VITALS: 10_000, Bench.STAT: 30, Bench.RESTART: 0}
+REPEATS = {Bench.IMAGING: 3, Bench.VITALS: 3, Bench.STAT: 2, Bench.RESTART: 2}
+
+
+def bench(
+    name: Annotated[Bench, typer.Argument(help="What to measure.")],
+    repeats: Annotated[int | None, typer.Option(min=1, help="How often; figures are medians.")] = None,
+    count: Annotated[int | None, typer.Option(min=10, help="Events or images a repeat.")] = None,
+    images: Annotated[Path | None, typer.Option(exists=True, help="Folder of X-ray pictures to use.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Measure the stack that is up, or a temporary one, with made-up events that never mix with clinical results.
+
+    imaging: images/s to PostgreSQL against Triton driven directly · vitals: events/s against the naive loop ·
+    stat: urgent images beside a full routine lane · restart: seconds from SIGKILL until events flow again.
+
+    Examples: clinstream bench vitals · clinstream bench imaging --images xrays/ --json
+    """
+    with _stack(as_json) as settings:
+        report = asyncio.run(_measure(settings, name, repeats or REPEATS[name], count or COUNTS[name], images))
+    if as_json:
+        typer.echo(json.dumps(report.to_json()))
+    else:
+        _show(report, Console(highlight=False))
+
+
+async def _measure(settings: Settings, name: Bench, repeats: int, count: int, images: Path | None) -> Report:
+    # Imported here: the benches bring the consumers' libraries along, which no other command needs.
+    from clinstream.benches import imaging, load, restart, stat, vitals
+    from clinstream.benches.plant import plant
+
+    async with plant(settings) as found:
+        if name is Bench.VITALS:
+            return await vitals.run(found, repeats=repeats, count=count)
+        originals = load.pictures(images)
+        if name is Bench.IMAGING:
+            return await imaging.run(found, repeats=repeats, count=count, originals=originals)
+        if name is Bench.STAT:
+            return await stat.run(found, repeats=repeats, count=count, originals=originals)
+        return await restart.run(found, repeats=repeats, originals=originals)
+
+
+@contextmanager
+def _stack(quiet: bool) -> Iterator[Settings]:
+    """The running installation, else a temporary one that is taken down afterwards."""
+    settings = settings_room.load()
+    if running.is_running(Home(settings.home)):
+        yield settings
+        return
+    if not quiet:
+        typer.echo("No stack is up; starting a temporary one.")
+    with tempfile.TemporaryDirectory(prefix="clinstream-bench-") as folder, running.counted_interrupts() as interrupts:
+        home = Home(Path(folder))
+        process = running.start(home, parts=list(stack.PARTS), ports=[], services=True, bound_to_us=True)
+        try:
+            if not running.follow(home, process, interrupts, lambda _status: None):
+                raise UserError("Stopped before the stack was ready; nothing is left running.")
+            yield settings_room.load(home.folder)
+        finally:
+            running.end(process, interrupts)
+
+
+def _show(report: Report, out: Console) -> None:
+    table = Table(f"bench {report.name}", "value", "unit", "spread", box=None, pad_edge=False)
+    for what, ratio in report.ratios.items():
+        table.add_row(what, f"{ratio:.2f}", "ratio", "")
+    for what, figure in report.figures.items():
+        table.add_row(what, f"{figure.value:.4g}", figure.unit, f"{figure.spread:.2g}")
+    out.print(table)
+    machine = ", ".join(f"{name} {value}" for name, value in report.machine.items())
+    out.print(f"[dim]median and spread of the repeats; {machine}[/dim]")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(bench)

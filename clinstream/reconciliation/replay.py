@@ -1,0 +1,135 @@
+"""Reads the log into a rebuild: results as published, then answers, outcomes and images; nothing is published."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from adapters import dicom_reading
+from adapters.clock import Clock
+from adapters.database import ImageIdentity, rebuilding
+from adapters.database.rebuilding import Counts, Rebuild
+from adapters.pixels import BlobStore
+from adapters.settings import Settings
+from clinstream.reconciliation import log
+from clinstream.reconciliation.log import LogRecord
+from consumers.identity import identity_of
+from schemas import envelope, topics
+from schemas.errors import MissingObject, RejectedInput
+from schemas.events import Answer, Base, ImageObserved, OutcomeDecided, ResultPublished, ResultWithdrawn
+
+T = TypeVar("T", bound=Base)
+R = TypeVar("R")
+CHUNK = 1000
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """The projections before and after; `remade` had been dropped, `unread` counts records of no known kind."""
+
+    before: Counts
+    after: Counts
+    remade: tuple[str, ...]
+    unread: int
+
+
+class Replay:
+    """One rebuild. The dead-letter topics are not needed: whatever is put aside is announced on `outcomes` too."""
+
+    def __init__(self, settings: Settings, clock: Clock, tasks: Iterable[str], tell: Tell) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._results = [topics.results_topic(task, simulated=made) for task in tasks for made in (False, True)]
+        self._tell = tell
+        self._unread = 0
+
+    async def run(self, *, keep_unlogged: bool, store: BlobStore | None) -> Rebuilt:
+        """Does it all in one transaction; with `store` also reads the identities from the stored images again.
+
+        Raises DatabaseUnavailable or BrokerUnavailable, and then nothing has changed.
+        """
+        async with rebuilding.rebuild(self._settings, self._clock) as work:
+            await self._results_into(work)
+            if keep_unlogged:
+                await work.keep_unlogged()
+            self._tell("answers")
+            for answers in chunks(self._events([topics.ANSWERS], Answer)):
+                await work.add_answers(answers)
+            self._tell("outcomes")
+            for outcomes in chunks(self._events([topics.OUTCOMES], OutcomeDecided)):
+                await work.add_outcomes(outcomes)
+            self._tell("images")
+            for images in chunks(self._events([topics.OBSERVED_DICOM], ImageObserved)):
+                await work.add_images([_image(event) for event in images])
+                if store is not None:
+                    found = [await _identity(store, event) for event in images]
+                    await work.add_identities([identity for identity in found if identity is not None])
+            after = await work.finish(keep_unlogged=keep_unlogged)
+            return Rebuilt(work.before, after, work.missing, self._unread)
+
+    async def _results_into(self, work: Rebuild) -> None:
+        self._tell("results")
+        withdrawn: list[tuple[ResultWithdrawn, datetime]] = []
+
+        def published() -> Iterator[ResultPublished]:
+            for record in log.read(self._settings.kafka, self._results):
+                match self._read(record, (ResultPublished, ResultWithdrawn)):
+                    case ResultPublished() as result:
+                        yield result
+                    case ResultWithdrawn() as taken_back:
+                        withdrawn.append((taken_back, datetime.fromisoformat(record.text("ce_time"))))
+
+        for results in chunks(published()):
+            await work.add_results(results)
+        for event, at in withdrawn:
+            await work.withdraw(event, at)
+
+    def _events(self, names: Sequence[str], kind: type[T]) -> Iterator[T]:
+        for record in log.read(self._settings.kafka, names):
+            event = self._read(record, (kind,))
+            if isinstance(event, kind):
+                yield event
+
+    def _read(self, record: LogRecord, kinds: tuple[type[Base], ...]) -> Base | None:
+        """The event, or None for what the steps could not read either: it lies in the dead letters."""
+        try:
+            return envelope.read_any(record.headers.items(), record.value, kinds)[1]
+        except RejectedInput:
+            self._unread += 1
+            return None
+
+
+def chunks(items: Iterable[R], size: int = CHUNK) -> Iterator[list[R]]:
+    """The items in lists of at most `size`."""
+    chunk: list[R] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _image(event: ImageObserved) -> ImageIdentity:
+    return ImageIdentity(
+        event_id=event.event_id,
+        object_id=event.object_id,
+        subject_id=event.subject_id,
+        study_id=event.study_id,
+        blob_uri=event.blob.uri,
+        modality=event.modality,
+        sender=event.sender,
+        simulated=event.simulated,
+        wrapped=event.wrapped,
+        observed_at=event.observed_at,
+    )
+
+
+async def _identity(store: BlobStore, event: ImageObserved) -> ImageIdentity | None:
+    try:
+        return identity_of(event, dicom_reading.open_dicom(await store.get(event.blob.uri)).dataset)
+    except (MissingObject, RejectedInput):
+        return None

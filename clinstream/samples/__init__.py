@@ -1,0 +1,16 @@
+"""The packaged samples of `make demo`: real images and readings, public; where each comes from is in ATTRIBUTION.md."""
+
+from pathlib import Path
+
+PACK = Path(__file__).parent / "pack"
+IMAGES = PACK / "images"
+"""DICOM files and JPEG pictures for `clinstream send dicom`: chest images, one of them twice, and two that no model
+reads (a hand, an ear)."""
+
+VITALS = PACK / "vitals"
+"""60 intensive-care stays for `clinstream send vitals`: a CSV and a JSON file."""
+
+
+def size_bytes() -> int:
+    """How much the pack weighs; at most 3 MB."""
+    return sum(path.stat().st_size for path in PACK.rglob("*") if path.is_file())

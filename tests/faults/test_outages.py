@@ -1,0 +1,96 @@
+"""Each server stopped for 20 s and brought back, then SIGKILLed, while events flow: nothing lost, nothing put aside."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import faults
+from tests.support.oracle import Oracle
+from tests.support.plant import PARTS, Plant, await_condition
+from tests.support.senders import Flow, readings, xrays
+
+EVENTS = 2_000
+IMAGES = 30
+OUTAGE_S = 20.0
+SECONDS = OUTAGE_S + 8.0
+
+# Who must be seen parked, for what: proof that the outage reached somebody. Redis holds nothing that these lanes need.
+PARKED = {
+    "database": ("signals", "database"),
+    "triton": ("signals", "triton"),
+    "store": ("imaging-prepare.routine", "store"),
+}
+
+
+def _parked(plant: Plant, part: str) -> bool:
+    lane, reason = PARKED[part]
+    return plant.metric(lane, 0, "clinstream_parked", reason=reason) > 0
+
+
+def _nobody_parked(plant: Plant) -> bool:
+    found = [name.rpartition(".") for name in plant.services()]
+    return all(plant.metric(name, index, "clinstream_parked") == 0 for name, _, index in found)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_nothing_is_lost_or_put_aside_when_a_server_is_away_for_20_s_and_then_killed(
+    plant: Plant, oracle: Oracle, tmp_path: Path, part: str
+) -> None:
+    flow = Flow(plant, readings(EVENTS), xrays(IMAGES, tmp_path), seconds=SECONDS)
+    time.sleep(2.0)  # so that work is in flight
+    with faults.stopped(plant, part):
+        back_at = time.monotonic() + OUTAGE_S
+        if part in PARKED:
+            await_condition(lambda: _parked(plant, part), OUTAGE_S, f"a lane says that it waits for {part}")
+        time.sleep(max(0.0, back_at - time.monotonic()))
+    plant.wait_ready(part)
+    await_condition(lambda: _nobody_parked(plant), 60.0, "every lane goes on")
+    faults.kill_and_wait(plant, part)
+    sent = flow.wait()
+
+    verdict = oracle.judge(sent)
+
+    assert verdict.faults == []
+    assert verdict.fates == {"answered": EVENTS + IMAGES}
+    assert oracle.dead_letters() == []
+    await_condition(lambda: _nobody_parked(plant), 30.0, "every lane goes on")
+
+
+def test_nothing_is_lost_or_put_aside_when_the_object_store_is_away_for_20_s(
+    plant: Plant, oracle: Oracle, tmp_path: Path
+) -> None:
+    flow = Flow(plant, readings(EVENTS), xrays(IMAGES, tmp_path), seconds=SECONDS)
+    time.sleep(2.0)
+    with faults.store_away(plant):
+        time.sleep(OUTAGE_S)
+        refused = flow.sent.tries_again
+    sent = flow.wait()
+
+    verdict = oracle.judge(sent)
+
+    assert refused > 0, "the DICOM door took objects that it had nowhere to put"
+    assert verdict.faults == []
+    assert verdict.fates == {"answered": EVENTS + IMAGES}
+    assert oracle.dead_letters() == []
+
+
+def test_lanes_back_off_and_resume_when_triton_hangs_for_longer_than_the_deadline(
+    plant: Plant, oracle: Oracle, tmp_path: Path
+) -> None:
+    hang_s = plant.settings.triton.deadline_s + 5.0
+    before = plant.metric("signals", 0, "clinstream_retries_total")
+    flow = Flow(plant, readings(EVENTS), xrays(IMAGES, tmp_path), seconds=hang_s)
+    time.sleep(1.0)
+    with faults.hanging(plant, "triton"):
+        time.sleep(hang_s)
+        retried = plant.metric("signals", 0, "clinstream_retries_total")
+    sent = flow.wait()
+
+    verdict = oracle.judge(sent)
+
+    assert retried > before, "no request met the hanging server"
+    assert verdict.faults == []
+    assert verdict.fates == {"answered": EVENTS + IMAGES}
+    assert oracle.dead_letters() == []
+    await_condition(lambda: _nobody_parked(plant), 30.0, "every lane goes on")
