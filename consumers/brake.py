@@ -68,7 +68,8 @@ class Brake:
 
     def look(self) -> None:
         """Follows the file: another process of the lane may have engaged it, a person may have released it."""
-        self._on_look()
+        if self.engaged:
+            self._on_look()  # a braked lane stands still on purpose; any other must not hide behind these looks
         there = self._file.exists()
         if there != self.engaged:
             self.engaged = there

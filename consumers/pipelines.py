@@ -1,21 +1,24 @@
-"""The process table of the consumers: which step a process name runs and what it needs; the loop runs it."""
+"""The process table of the consumers: which step a process name runs and what it needs; the loop runs it.
+
+Steps are imported by the process that runs them: pydicom, tritonclient and the models cost 3 of the 8 s that all of it
+takes to import on a busy machine, and a restarted process should be back within 10 s.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import triton_models
 from adapters.bootstrap import Services
 from adapters.settings import Settings
-from consumers.ask import Ask
-from consumers.infer import Infer
-from consumers.prepare import Prepare
 from consumers.process import Pipeline
-from consumers.record import Record
-from consumers.relay import Relay
-from consumers.signals import Signals
 from consumers.steps import Step
 from schemas.card import ModelCard
 from schemas.events import Priority
+
+if TYPE_CHECKING:
+    from consumers.ask import Ask
+    from consumers.relay import Relay
 
 EVERYONE = frozenset({"publisher", "database"})
 INFERS = EVERYONE | {"inference", "releases"}
@@ -23,6 +26,9 @@ INFERS = EVERYONE | {"inference", "releases"}
 
 def _prepare(lane: Priority) -> Callable[[Settings, Any, str], Step]:
     def build(_settings: Settings, services: Services, _name: str) -> Step:
+        import triton_models
+        from consumers.prepare import Prepare
+
         return Prepare(
             lane,
             triton_models.discover(),
@@ -37,6 +43,9 @@ def _prepare(lane: Priority) -> Callable[[Settings, Any, str], Step]:
 
 def _infer(lane: Priority) -> Callable[[Settings, Any, str], Step]:
     def build(_settings: Settings, services: Services, _name: str) -> Step:
+        import triton_models
+        from consumers.infer import Infer
+
         return Infer(
             lane,
             triton_models.discover(),
@@ -50,24 +59,37 @@ def _infer(lane: Priority) -> Callable[[Settings, Any, str], Step]:
 
 
 def _signals(_settings: Settings, services: Services, _name: str) -> Step:
+    import triton_models
+    from consumers.signals import Signals
+
     return Signals(triton_models.discover(), database=services.database, ask=_ask(services), clock=services.clock)
 
 
 def _record(_settings: Settings, services: Services, _name: str) -> Step:
+    from consumers.record import Record
+
     return Record(services.database, services.clock)
 
 
 def _ask(services: Services) -> Ask:
+    from consumers.ask import Ask
+
     return Ask(services.inference, services.releases, services.clock)
 
 
-def cards() -> list[ModelCard]:
-    """The cards of the installed models, for `bootstrap.services`."""
+def cards(needs: frozenset[str] = INFERS) -> list[ModelCard]:
+    """The cards of the installed models, for `bootstrap.services`; none where the needs do not ask for releases."""
+    if "releases" not in needs:
+        return []
+    import triton_models
+
     return [model.card for model in triton_models.discover().values()]
 
 
 def relay(services: Services) -> Relay:
     """The background work of the process `loop`, which reads no topic."""
+    from consumers.relay import Relay
+
     return Relay(services.database, services.publisher, services.clock)
 
 

@@ -16,7 +16,12 @@ from schemas.errors import Conflict, SettingsError, Unavailable
 log = telemetry.logger("door")
 
 NEEDS = ("store", "publisher")
-DRAIN_S = 10.0
+DRAIN_S = 8.0
+"""Seconds that associations at work are given to end; then they are aborted, and their senders connect anew."""
+
+LATE_S = 2.0
+"""Seconds for sends whose senders were told "try again": nobody counts on them any more."""
+
 RETRY_S = 1.0
 
 
@@ -89,7 +94,7 @@ async def _parts(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Parts
             return
         door = Door(opened.publisher, opened.store, opened.clock, limits)
         yield Parts(settings, door, key, opened.clock)
-        await door.drain(DRAIN_S)
+        await door.drain(LATE_S)
 
 
 async def _opened(settings: Settings, stop: asyncio.Event, stack: contextlib.AsyncExitStack) -> Services | None:

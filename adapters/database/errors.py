@@ -10,9 +10,20 @@ from schemas.errors import DatabaseUnavailable
 
 # SQLSTATE classes and codes (PostgreSQL 16, appendix A) that say "not now" and never "not this": connection
 # trouble (08), insufficient resources such as a full disk (53), operator intervention (57), a standby (25006),
-# an idle transaction ended by the server (25P03), a lock not granted in time (55P03).
-AWAY_CLASSES = ("08", "53", "57")
-AWAY_CODES = frozenset({"25006", "25P03", "55P03"})
+# an idle transaction ended by the server (25P03), a lock not granted in time (55P03). And what only an operator can
+# put right, which is no event's fault either: a refused password (28), a missing database (3D) or table (42P01), a
+# missing grant (42501).
+AWAY_CLASSES = ("08", "28", "3D", "53", "57")
+AWAY_CODES = frozenset({"25006", "25P03", "55P03", "42P01", "42501"})
+SAID = {
+    "28P01": "it refuses the password",
+    "3D000": "the database does not exist",
+    "42P01": "a table is missing; `clinstream rebuild` makes projections again",
+    "42501": "the role lacks a grant; `clinstream up` gives it",
+    "53100": "its disk is full",
+    "57014": "a statement took too long",
+    "57P03": "it is starting up",
+}
 
 # Serialization failure and deadlock: the same transaction, run again, can succeed.
 RACE_CODES = frozenset({"40001", "40P01"})
@@ -56,4 +67,5 @@ def translated() -> Iterator[None]:
         if not is_away(error):
             raise
         kind = sqlstate(error) or type(getattr(error, "orig", None) or error).__name__
+        kind = SAID.get(kind, kind)
         raise DatabaseUnavailable(f"PostgreSQL cannot be used right now ({kind})") from error

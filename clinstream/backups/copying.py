@@ -29,9 +29,10 @@ def back_up(home: Home, target: Path, clock: Clock, release: str) -> Manifest:
     """
     if running.is_running(home):
         raise Conflict(f"The installation in {home.folder} is running; its files change under the copy.")
-    _make_empty(target)
+    check_target(home, target)
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target.chmod(0o700)
     found = list(places.entries(home))
-    _refuse_without_room(target, sum(entry.path.stat().st_size for entry in found if not entry.is_folder))
     contents = Manifest(clock.now().astimezone(UTC).isoformat(), release)
     (target / FILES).mkdir(mode=0o700)
     for entry in found:
@@ -43,6 +44,15 @@ def back_up(home: Home, target: Path, clock: Clock, release: str) -> Manifest:
             contents.files[entry.name] = manifest.copy(entry.path, copied, 0o600)
     contents.write(target)
     return contents
+
+
+def check_target(home: Home, target: Path) -> None:
+    """Raises UserError unless `target` is empty, lies outside of the home, and has room for the copy."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target} is not an empty folder; a backup is never mixed with anything else.")
+    if target.is_relative_to(home.folder):
+        raise UserError(f"{target} lies inside of {home.folder}, which it would be a copy of; choose another folder.")
+    _refuse_without_room(target, sum(e.path.stat().st_size for e in places.entries(home) if not e.is_folder))
 
 
 def restore(source: Path, home: Home) -> Manifest:
@@ -93,13 +103,6 @@ def _forget_old_places(home: Home) -> None:
         known = json.loads(path.read_text())
         known.pop("store", None)
         write_private(path, json.dumps(known, indent=1, sort_keys=True))
-
-
-def _make_empty(target: Path) -> None:
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(f"{target} is not an empty folder; a backup is never mixed with anything else.")
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target.chmod(0o700)
 
 
 def _refuse_without_room(folder: Path, size: int) -> None:

@@ -58,10 +58,10 @@ async def _through_the_lane(plant: Plant, images: Sequence[ImageObserved]) -> di
     labels = {"lane": RECORD}
     work = load.messages(images, topics.OBSERVED_DICOM)
     done = total(await plant.counters(RECORD), "clinstream_events_total", **labels)
+    decoded, served = await _decoded_s(plant), await _served(plant)
     with plant.held(f"{PREPARE}.0"), plant.held("imaging-prepare.stat.0"):
         await load.publish(plant.services.publisher, work)
         used = {part: plant.cpu_s([part]) for part in (*OURS, *PARTS)}
-        decoded, served = await _decoded_s(plant), await _served(plant)
         started = plant.clock.monotonic()
     ended = await plant.until(RECORD, "clinstream_events_total", done + count, **labels)
     spent = {part: plant.cpu_s([part]) - used[part] for part in (*OURS, *PARTS)}
@@ -85,6 +85,6 @@ async def _served(plant: Plant) -> tuple[float, float]:
     card = triton_models.discover()[TASK].card
     samples, model = await plant.triton(), triton_name(card.name, card.version, False)
     return (
-        total(samples, "nv_inference_count", model=model),
-        total(samples, "nv_inference_exec_count", model=model),
+        total(samples, "nv_inference_count_total", model=model),
+        total(samples, "nv_inference_exec_count_total", model=model),
     )

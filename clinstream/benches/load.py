@@ -23,7 +23,7 @@ KEY = b"bench"
 MISSING = 0.24  # the share of features that real stays lack
 CHUNK = 500
 PICTURES = frozenset({".jpg", ".jpeg", ".png"})
-SAMPLES = Path(__file__).parents[1] / "samples" / "xrays"
+SAMPLES = Path(__file__).parents[1] / "samples" / "pack" / "images"
 
 
 def vitals(count: int, *, seed: int = 0) -> list[VitalsObserved]:

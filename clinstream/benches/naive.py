@@ -13,9 +13,9 @@ from uuid import uuid4
 import asyncpg
 import numpy as np
 import tritonclient.grpc as grpc
-from kafka import KafkaAdminClient, KafkaConsumer
-from kafka.admin import NewTopic
+from kafka import KafkaConsumer
 
+from adapters import topics_admin
 from adapters.kafka import Publisher, client_security
 from adapters.settings import Settings
 from adapters.triton import triton_name
@@ -30,16 +30,15 @@ IDLE_MS = 20_000
 async def rate(settings: Settings, publisher: Publisher, events: Sequence[VitalsObserved]) -> float:
     """Events a second of the naive loop over a topic and a table of its own, both removed afterwards."""
     topic = f"bench.naive.{uuid4().hex[:8]}"
-    servers = settings.kafka.bootstrap_servers.split(",")
-    admin = KafkaAdminClient(bootstrap_servers=servers, **client_security(settings.kafka))
-    admin.create_topics([NewTopic(name=topic, num_partitions=8, replication_factor=1)])
+    with topics_admin.admin(settings.kafka) as admin:
+        admin.create_topics({topic: {"num_partitions": 8}}, wait_for_metadata=True)
     try:
         await load.publish(publisher, load.messages(events, topic))
         # In a thread with a loop of its own: the naive loop blocks, and must not block the bench's publisher.
         return await asyncio.to_thread(lambda: asyncio.run(_run(settings, topic, len(events))))
     finally:
-        admin.delete_topics([topic])
-        admin.close()
+        with topics_admin.admin(settings.kafka) as admin:
+            admin.delete_topics([topic])
 
 
 async def _run(settings: Settings, topic: str, count: int) -> float:

@@ -26,7 +26,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 def parse(text: str) -> dict[tuple[str, Labels], float]:
-    """Samples of the Prometheus text format by name and sorted labels."""
+    """Samples of the Prometheus text format by name (counters with `_total`, as the parser has it) and labels."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from clinstream.benches import load
-from clinstream.benches.figures import Report, figure, p95
+from clinstream.benches.figures import Report, figure, p95, ratio
 from clinstream.benches.plant import Plant, total
 from schemas import topics
 from schemas.errors import UserError
@@ -31,7 +31,7 @@ async def run(plant: Plant, *, repeats: int, count: int, originals: Sequence[np.
         await backlog.drained()
     return Report(
         "stat",
-        {"saturated_over_idle_p95": max(b / i for b, i in zip(busy, idle, strict=True))},
+        {"saturated_over_idle_p95": ratio(busy, idle)},
         {
             "idle_p95": figure([value * 1000 for value in idle], "ms"),
             "saturated_p95": figure([value * 1000 for value in busy], "ms"),

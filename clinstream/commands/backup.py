@@ -3,17 +3,15 @@
 import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from adapters import settings as configuration
-from adapters.clock import SystemClock
-from clinstream import running
-from clinstream.backups import copying, places
-from clinstream.embedded.home import Home
 from schemas.errors import UserError
+
+if TYPE_CHECKING:
+    from clinstream.embedded.home import Home
 
 
 def backup(
@@ -27,17 +25,26 @@ def backup(
 
     Example: clinstream backup /backup/2026-01-31
     """
+    # On use: every other command would wait for these.
+    from adapters import settings as configuration
+    from adapters.clock import SystemClock
+    from clinstream import running
+    from clinstream.backups import copying, places
+    from clinstream.embedded.home import Home
+
     home = Home(configuration.load().home)
     if not home.folder.exists():
         raise UserError(f"There is no installation in {home.folder}.")
     places.refuse_external(home)
+    target = folder.expanduser().resolve()
+    copying.check_target(home, target)
     console = Console(stderr=True, highlight=False)
     ran = _components(home)
     if ran:
         console.print("Stopping the stack for the copy.")
         running.take_down(home)
     try:
-        contents = copying.back_up(home, folder.expanduser().resolve(), SystemClock(), _release())
+        contents = copying.back_up(home, target, SystemClock(), _release())
     finally:
         if ran:
             console.print("Starting the stack again.")
@@ -49,12 +56,16 @@ def backup(
         console.print(f"Back again: CLINSTREAM_HOME=EMPTY_FOLDER clinstream restore {folder}")
 
 
-def _components(home: Home) -> list[dict[str, Any]]:
+def _components(home: "Home") -> list[dict[str, Any]]:
     """What runs now, as the supervisor's status lists it."""
+    from clinstream import running
+
     return list(running.read_status(home).get("components", [])) if running.is_running(home) else []
 
 
-def _start(home: Home, ran: list[dict[str, Any]]) -> None:
+def _start(home: "Home", ran: list[dict[str, Any]]) -> None:
+    from clinstream import running
+
     parts = [part["name"] for part in ran if part["kind"] == "part"]
     services = any(part["kind"] == "service" for part in ran)
     with running.counted_interrupts() as interrupts:

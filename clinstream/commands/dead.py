@@ -1,16 +1,20 @@
 """`clinstream dead`: events that were put aside, as tables and JSON; finding and replaying them is another room's."""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from adapters import settings as settings_room
-from clinstream import aside
-from consumers.dead_letters import Letter
 from schemas.errors import UserError
+
+if TYPE_CHECKING:
+    from consumers.dead_letters import Letter
+
+# `clinstream.aside` is imported where it is used: with Kafka and the database it takes a second, which every other
+# command would wait for as well.
 
 JSON = Annotated[bool, typer.Option("--json", help="For machines.")]
 GROUP_HELP = "Events that were put aside: `failed` (a step gave up) or `unprocessable` (could not be read)."
@@ -24,6 +28,8 @@ def list_letters(
 
     Examples: clinstream dead list · clinstream dead list --all --json
     """
+    from clinstream import aside
+
     settings = settings_room.load()
     found = aside.letters(settings)
     shown = found if everything else aside.still_open(settings, found)
@@ -49,6 +55,8 @@ def show(
 
     Example: clinstream dead show failed-0-12
     """
+    from clinstream import aside
+
     (letter,) = aside.find(aside.letters(settings_room.load()), [letter_id])
     facts = _line(letter)
     if as_json:
@@ -67,6 +75,8 @@ def replay(
 
     Examples: clinstream dead replay failed-0-12 · clinstream dead replay --all
     """
+    from clinstream import aside
+
     if bool(letter_ids) == everything:
         raise UserError("Name the dead letters to replay, or say --all.")
     settings = settings_room.load()
@@ -80,7 +90,7 @@ def replay(
         typer.echo(f"Sent {len(done)} events through again.")
 
 
-def _line(letter: Letter) -> dict[str, Any]:
+def _line(letter: "Letter") -> dict[str, Any]:
     note = letter.note
     return {
         "id": letter.id,

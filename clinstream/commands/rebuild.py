@@ -1,22 +1,15 @@
 """`clinstream rebuild`: PostgreSQL's projections from the log; how is in `clinstream.reconciliation.replay`."""
 
-import asyncio
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-import triton_models
-from adapters import pixels
-from adapters import settings as configuration
-from adapters.clock import SystemClock
-from adapters.settings import Settings
-from clinstream.reconciliation import positions
-from clinstream.reconciliation.replay import Rebuilt, Replay, Tell
-from schemas.errors import UserError
+if TYPE_CHECKING:
+    from clinstream.reconciliation.replay import Rebuilt
 
 
 def rebuild(
@@ -36,34 +29,17 @@ def rebuild(
 
     Example: clinstream rebuild
     """
-    settings = configuration.load()
+    from clinstream.reconciliation.replay import rebuild as run  # on use: the database's client takes a second
+
     console = Console(stderr=True, highlight=False)
-    found = asyncio.run(
-        _rebuild(settings, keep_unlogged=not only_log, identities=identities, tell=lambda what: console.print(what))
-    )
+    found = run(keep_unlogged=not only_log, identities=identities, tell=lambda what: console.print(what))
     if as_json:
         print(json.dumps(asdict(found)))
     else:
         _show(found)
 
 
-async def _rebuild(settings: Settings, *, keep_unlogged: bool, identities: bool, tell: Tell) -> Rebuilt:
-    if not keep_unlogged and (busy := positions.active_groups(settings)):
-        raise UserError(
-            f"Consumers are running ({', '.join(busy)}): what they committed and have not published yet would be "
-            "dropped. Stop them first (`clinstream down`, then `clinstream up --only-parts`), or leave out --only-log."
-        )
-    replay = Replay(settings, SystemClock(), triton_models.discover(), tell)
-    if not identities:
-        return await replay.run(keep_unlogged=keep_unlogged, store=None)
-    store = pixels.open_store(settings.store_url)
-    try:
-        return await replay.run(keep_unlogged=keep_unlogged, store=store)
-    finally:
-        await store.close()
-
-
-def _show(found: Rebuilt) -> None:
+def _show(found: "Rebuilt") -> None:
     table = Table("projection", "rows before", "rows now")
     before, after = asdict(found.before), asdict(found.after)
     for name, number in after.items():

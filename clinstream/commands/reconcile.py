@@ -1,23 +1,13 @@
 """`clinstream reconcile`: every acknowledged event against what became of it; the counting is in its own room."""
 
-import asyncio
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-import triton_models
-from adapters import settings as configuration
-from adapters.clock import SystemClock
-from adapters.database import Database
-from adapters.settings import Settings
-from clinstream.reconciliation import acknowledged as sender_list
-from clinstream.reconciliation.count import count_when_quiet
-from clinstream.reconciliation.tally import Report
+if TYPE_CHECKING:
+    from clinstream.reconciliation.tally import Report
 
 SHOWN = 20
 
@@ -38,7 +28,11 @@ def reconcile(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
     acknowledged: Annotated[
         Path | None,
-        typer.Option(help="The sender's own list: lines of `send --json`, or event ids or SOP Instance UIDs."),
+        typer.Option(
+            help="The sender's own list: lines of `send --json`, or event ids or SOP Instance UIDs.",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
     wait: Annotated[float, typer.Option(min=0, help="Wait at most so many seconds until nothing is in flight.")] = 0.0,
     home: Annotated[Path | None, typer.Option(help="The installation's state folder.")] = None,
@@ -47,9 +41,9 @@ def reconcile(
 
     Examples: clinstream reconcile --wait 60 · clinstream reconcile --acknowledged sent.jsonl --json
     """
-    settings = configuration.load(home)
-    names = None if acknowledged is None else sender_list.names(acknowledged.read_text().splitlines())
-    report = asyncio.run(_count(settings, names, wait))
+    from clinstream.reconciliation.ask import ask  # on use: the database's client costs a second of start
+
+    report = ask(home, acknowledged, wait)
     if as_json:
         print(json.dumps(report.json()))
     else:
@@ -57,17 +51,10 @@ def reconcile(
     raise typer.Exit(0 if report.clean else 1)
 
 
-async def _count(settings: Settings, names: Sequence[str] | None, wait_s: float) -> Report:
-    clock = SystemClock()
-    database = Database.open(settings, clock)
-    try:
-        tasks = sorted(triton_models.discover())
-        return await count_when_quiet(settings, database, tasks, names, clock, wait_s=wait_s)
-    finally:
-        await database.close()
+def _show(report: "Report") -> None:
+    from rich.console import Console
+    from rich.table import Table
 
-
-def _show(report: Report) -> None:
     console = Console(highlight=False)
     table = Table("events", "", "meaning")
     found = report.json()

@@ -5,11 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-
-from adapters import settings as configuration
-from clinstream.backups import copying
-from clinstream.embedded.home import Home
 
 
 def restore(
@@ -21,15 +16,17 @@ def restore(
 
     Example: CLINSTREAM_HOME=/srv/clinstream clinstream restore /backup/2026-01-31
     """
+    # On use: every other command would wait for these.
+    from adapters import settings as configuration
+    from clinstream.backups import copying
+    from clinstream.embedded.home import Home
+
     place = Home(configuration.load(home).home)
     contents = copying.restore(folder.expanduser().resolve(), place)
     if as_json:
         print(json.dumps({"home": str(place.folder), "files": len(contents.files), "made_at": contents.made_at}))
     else:
-        out = Console(highlight=False)
-        out.print(
-            f"{len(contents.files)} files of {contents.made_at} are in {place.folder}; `clinstream up` starts it."
-        )
+        print(f"{len(contents.files)} files of {contents.made_at} are in {place.folder}. Next: `clinstream up`.")
 
 
 def register(app: typer.Typer) -> None:

@@ -4,18 +4,15 @@ import asyncio
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from adapters import settings as configuration
-from adapters.clock import SystemClock
-from adapters.database import Database, ResultFilter, StoredResult
-from adapters.settings import Settings
 from schemas.errors import UserError
+
+if TYPE_CHECKING:
+    from adapters.database import ResultFilter, StoredResult
 
 AGO = re.compile(r"(\d+)([smhd])")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -33,15 +30,16 @@ def results(
 
     Examples: clinstream results · clinstream results --since 1h --model chest_xray --json
     """
-    clock = SystemClock()
+    from adapters.database import ResultFilter  # on use: the database's client costs a second of start
+
     wanted = ResultFilter(
-        since=moment(since, clock.now()) if since else None,
+        since=moment(since, datetime.now(UTC)) if since else None,
         model=model or None,
         subject=subject or None,
         limit=limit,
         simulated=simulated,
     )
-    found = asyncio.run(_ask(configuration.load(), wanted))
+    found = asyncio.run(_ask(wanted))
     if as_json:
         print(json.dumps([line(each) for each in found]))
     else:
@@ -59,7 +57,7 @@ def moment(text: str, now: datetime) -> datetime:
     return named if named.tzinfo else named.replace(tzinfo=UTC)
 
 
-def line(each: StoredResult) -> dict[str, Any]:
+def line(each: "StoredResult") -> dict[str, Any]:
     """A result as JSON: the published event with when it became visible."""
     return {
         **msgspec.to_builtins(each.result),
@@ -69,15 +67,22 @@ def line(each: StoredResult) -> dict[str, Any]:
     }
 
 
-async def _ask(settings: Settings, wanted: ResultFilter) -> list[StoredResult]:
-    database = Database.open(settings, SystemClock())
+async def _ask(wanted: "ResultFilter") -> "list[StoredResult]":
+    from adapters import settings
+    from adapters.clock import SystemClock
+    from adapters.database import Database
+
+    database = Database.open(settings.load(), SystemClock())
     try:
         return await database.results(wanted)
     finally:
         await database.close()
 
 
-def _show(found: list[StoredResult]) -> None:
+def _show(found: "list[StoredResult]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console(highlight=False)
     table = Table("visible since", "model", "answer", "score", "rev", "took", "object, where it was read, result id")
     for each in found:

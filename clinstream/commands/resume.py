@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from adapters import settings as settings_room
-from consumers import brake
 from schemas.errors import UserError
 
 
@@ -16,6 +15,8 @@ def resume(
 
     The events that failed while it stopped were kept and are tried again. Example: clinstream resume signals
     """
+    from consumers import brake  # with its logs and metrics half a second that other commands need not wait for
+
     home = settings_room.load().home
     if brake.release(home, lane):
         typer.echo(f"{lane} goes on.")

@@ -7,16 +7,15 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
 from schemas.errors import UserError
-from training.run import Order, Say, run
-from triton_models.trained import TrainedModel
+
+if TYPE_CHECKING:
+    from training.run import Say
+    from triton_models.trained import TrainedModel
 
 EPOCH = re.compile(r"epoch (\d+) of (?:at most )?(\d+)")
 
@@ -34,6 +33,9 @@ def train(
 
     Examples: clinstream train icu_mortality --data tables · clinstream train chest_xray --data pictures --quick
     """
+    # Imported on use, as every other command would wait for the models.
+    from training.run import Order, run
+
     folder = out or Path("runs") / f"{model}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     order = Order(model, data, folder, quick, seed, init)
     try:
@@ -50,8 +52,11 @@ def train(
 
 
 @contextmanager
-def _progress(model: str) -> Iterator[Say]:
+def _progress(model: str) -> Iterator["Say"]:
     """A bar on stderr that follows lines like "epoch 3 of 24"; plain lines where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda line: console.print(line, soft_wrap=True)
@@ -68,7 +73,10 @@ def _progress(model: str) -> Iterator[Say]:
         yield say
 
 
-def _show(trained: TrainedModel, folder: Path) -> None:
+def _show(trained: "TrainedModel", folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console(highlight=False)
     table = Table("figure", "value", "95 % interval", title=f"{trained.name}, seed {trained.seed}")
     for name, (value, low, high) in trained.figures.items():

@@ -134,8 +134,6 @@ class Progress:
     def __call__(self, status: dict[str, Any]) -> None:
         for note in status.get("notes", []):
             self._once(("note", note), note)
-        if status["phase"] == "preparing":
-            self._once(("preparing",), "preparing database, topics and models")
         for part in status["components"]:
             if part["state"] == "ready":
                 self._once((part["name"], "ready"), f"{part['name']} is ready")

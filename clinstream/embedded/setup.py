@@ -5,7 +5,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,23 +74,32 @@ def _bring_triton(cache: Path, say: Say) -> None:
     if toolchain.is_complete(target):
         return
     say("Installing NVIDIA Triton into its own environment (370 MB)")
-    _make_environment(target, sys.executable)
+    _make_environment(target, "--python", sys.executable)
     lacking = toolchain.unresolved_libraries(toolchain.packaged_triton(target))
     if lacking:
-        say(f"This Python has no shared {lacking[0]}; bringing one that has")
-        _make_environment(target, STUB_PYTHON)
-        lacking = toolchain.unresolved_libraries(toolchain.packaged_triton(target))
+        # A distribution's Python is often linked statically and its shared library is a package of its own.
+        say(f"This Python comes without {lacking[0]}; bringing one that has it")
+        try:
+            _make_environment(target, "--managed-python", "--python", STUB_PYTHON)
+            lacking = toolchain.unresolved_libraries(toolchain.packaged_triton(target))
+        except UserError as failure:
+            raise UserError(f"{_advice(lacking)} (Bringing one failed: {failure})") from None
     if lacking:
-        raise UserError(
-            f"Triton's Python backend lacks {', '.join(lacking)}; install the shared library of Python "
-            f"{STUB_PYTHON} (Debian: libpython{STUB_PYTHON}), or set CLINSTREAM_TRITON_URL."
-        )
+        raise UserError(_advice(lacking))
     (target / toolchain.COMPLETE).touch()
 
 
-def _make_environment(target: Path, python: str) -> None:
+def _advice(lacking: Sequence[str]) -> str:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return (
+        f"Triton's Python backend lacks {', '.join(lacking)}; install the shared library of your Python "
+        f"(Debian and Ubuntu: libpython{version}), or set CLINSTREAM_TRITON_URL."
+    )
+
+
+def _make_environment(target: Path, *python: str) -> None:
     shutil.rmtree(target, ignore_errors=True)
-    _uv("venv", "--quiet", "--python", python, str(target))
+    _uv("venv", "--quiet", *python, str(target))
     lock = toolchain.REQUIREMENTS / "triton.lock"
     _uv(
         *("pip", "install", "--quiet", "--python", str(target / "bin" / "python")),

@@ -1,5 +1,6 @@
 """NVIDIA Triton in an environment of its own: how it is started; models are not its matter."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from clinstream.embedded import probes
 from clinstream.embedded.home import Home
 from clinstream.supervision.component import Command, Component
 from schemas.errors import UserError
+
+SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,10 @@ def component(home: Home, ports: Mapping[str, int], program: TritonProgram, reco
         argv += [f"--{protocol}-address=127.0.0.1", f"--{protocol}-port={ports[f'triton-{protocol}']}"]
     if program.backends is not None:
         argv.append(f"--backend-directory={backends}")
+        argv.append(f"--backend-config=python,shm-region-prefix-name={_shared_memory(home)}")
 
     def prepare() -> None:
+        sweep(home)
         repository.mkdir(mode=0o700, exist_ok=True)
         if program.backends is not None and program.stub is not None:
             _install_backends(program.backends, program.stub, backends)
@@ -60,6 +65,16 @@ def component(home: Home, ports: Mapping[str, int], program: TritonProgram, reco
         after_restart=reconcile,
         stop_timeout_s=30.0,
     )
+
+
+def sweep(home: Home) -> None:
+    """Removes the shared memory that a killed server of this installation left behind; it must not be running."""
+    for left in SHARED_MEMORY.glob(f"{_shared_memory(home)}*"):
+        left.unlink(missing_ok=True)
+
+
+def _shared_memory(home: Home) -> str:
+    return f"clinstream-{hashlib.sha256(str(home.folder).encode()).hexdigest()[:12]}-"
 
 
 def _environment(program: TritonProgram) -> dict[str, str]:

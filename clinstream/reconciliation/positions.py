@@ -63,6 +63,7 @@ def read(settings: Settings) -> Positions:
 
 def active_groups(settings: Settings) -> list[str]:
     """The groups that have members now; raises BrokerUnavailable."""
+    read(settings)  # a new cluster knows of no group until somebody asked for offsets; this waits until it does
     with topics_admin.admin(settings.kafka) as client:
         described = client.describe_groups(list(READS))
     return sorted(name for name, group in described.items() if group["members"])

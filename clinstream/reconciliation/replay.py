@@ -1,21 +1,24 @@
 """Reads the log into a rebuild: results as published, then answers, outcomes and images; nothing is published."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from adapters import dicom_reading
-from adapters.clock import Clock
+import triton_models
+from adapters import dicom_reading, pixels
+from adapters import settings as configuration
+from adapters.clock import Clock, SystemClock
 from adapters.database import ImageIdentity, rebuilding
 from adapters.database.rebuilding import Counts, Rebuild
 from adapters.pixels import BlobStore
 from adapters.settings import Settings
-from clinstream.reconciliation import log
+from clinstream.reconciliation import log, positions
 from clinstream.reconciliation.log import LogRecord
 from consumers.identity import identity_of
 from schemas import envelope, topics
-from schemas.errors import MissingObject, RejectedInput
+from schemas.errors import MissingObject, RejectedInput, UserError
 from schemas.events import Answer, Base, ImageObserved, OutcomeDecided, ResultPublished, ResultWithdrawn
 
 T = TypeVar("T", bound=Base)
@@ -99,6 +102,31 @@ class Replay:
         except RejectedInput:
             self._unread += 1
             return None
+
+
+def rebuild(*, keep_unlogged: bool, identities: bool, tell: Tell) -> Rebuilt:
+    """Rebuilds the projections of the chosen installation; `tell` is called with each stage.
+
+    Raises UserError when the log alone is to count while consumers run; BrokerUnavailable, DatabaseUnavailable.
+    """
+    settings = configuration.load()
+    if not keep_unlogged and (busy := positions.active_groups(settings)):
+        raise UserError(
+            f"Consumers are running ({', '.join(busy)}): what they committed and have not published yet would be "
+            "dropped. Stop them first (`clinstream down`, then `clinstream up --only-parts`), or leave out --only-log."
+        )
+    return asyncio.run(_rebuild(settings, keep_unlogged=keep_unlogged, identities=identities, tell=tell))
+
+
+async def _rebuild(settings: Settings, *, keep_unlogged: bool, identities: bool, tell: Tell) -> Rebuilt:
+    replay = Replay(settings, SystemClock(), triton_models.discover(), tell)
+    if not identities:
+        return await replay.run(keep_unlogged=keep_unlogged, store=None)
+    store = pixels.open_store(settings.store_url)
+    try:
+        return await replay.run(keep_unlogged=keep_unlogged, store=store)
+    finally:
+        await store.close()
 
 
 def chunks(items: Iterable[R], size: int = CHUNK) -> Iterator[list[R]]:

@@ -15,14 +15,14 @@ from clinstream.supervision.component import Component, Step
 from clinstream.supervision.keeper import Keeper
 from schemas.errors import UserError
 
-Phase = Literal["starting", "preparing", "ready", "stopping", "stopped", "failed"]
+Phase = Literal["starting", "ready", "stopping", "stopped", "failed"]
 STATUS = "status.json"
 SERVICES_AT_ONCE = 4
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Supervisor:
-    """The life of one stack: parts, then `prepare`, then services; then nothing until a stop is asked for.
+    """The life of one stack: parts and `prepare`, then services; then nothing until a stop is asked for.
 
     `components` start in their order: the parts together, the services a few at a time (two cores cannot start
     ten interpreters at once without every one of them being late).
@@ -76,12 +76,13 @@ class Supervisor:
         self._become("starting")
         parts = [keeper for keeper in self._keepers if keeper.component.kind == "part"]
         services = [keeper for keeper in self._keepers if keeper.component.kind == "service"]
-        await self._start_together(parts, at_once=len(parts) or 1)
-        if self._prepare is not None and self._prepare.needed():
-            self._become("preparing")
-            await processes.run_to_end(self._prepare, self._run, len(parts) + 1)
-            self._become("starting")
+        await _all_or_first_failure([self._start_together(parts, at_once=len(parts) or 1), self._prepared(len(parts))])
         await self._start_together(services, at_once=SERVICES_AT_ONCE)
+
+    async def _prepared(self, parts: int) -> None:
+        """Runs the preparation beside the parts: it waits itself for what it needs, and its start costs 2 s."""
+        if self._prepare is not None and self._prepare.needed():
+            await processes.run_to_end(self._prepare, self._run, parts + 1)
 
     async def _start_together(self, keepers: Sequence[Keeper], at_once: int) -> None:
         turn = asyncio.Semaphore(at_once)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adapters.settings import Settings
-from consumers.app import faust_settings
+from consumers import loop_settings
 from consumers.outcomes import Batch
 from consumers.process import ConsumerProcess
 from schemas.errors import ServerDown
@@ -71,7 +71,7 @@ async def test_with_a_short_poll_interval_the_same_lane_never_goes_on(kafka_sett
 
 
 def test_no_setting_that_matters_is_left_to_its_default(kafka_settings: Settings, tmp_path: Path) -> None:
-    chosen = faust_settings(ConsumerProcess("record", 1, support.at_home(kafka_settings, tmp_path)), ("answers",))
+    chosen = loop_settings.chosen(ConsumerProcess("record", 1, support.at_home(kafka_settings, tmp_path)), ("answers",))
     assert chosen["id"] == "clinstream.record"
     assert chosen["broker_max_poll_interval"] == 86_400
     assert chosen["broker_session_timeout"] == 10

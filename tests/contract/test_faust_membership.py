@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from adapters import topics_admin
 from adapters.settings import Settings
 from clinstream.reconciliation import log
 from consumers import process
+from consumers.delivery import Delivery
 from consumers.identity_lock import identity, instance_id
-from consumers.outcomes import Batch
+from consumers.outcomes import Batch, Outcome
 from schemas.errors import Conflict
 from tests.support import loop as support
-from tests.support.arrivals import ToyStep
+from tests.support.arrivals import ToyStep, number_of
 
 KILLS = 4
 EVENTS = 1500
@@ -202,3 +203,38 @@ async def toy(settings: Settings, name: str, come: str, go: str) -> AsyncIterato
         yield found
     finally:
         await found.end()
+
+
+class SlowNow(ToyStep):
+    """Takes 20 ms an event, and half a second for one in forty."""
+
+    async def __call__(self, batch: Sequence[Delivery]) -> Sequence[Sequence[Outcome]]:
+        """Nothing more to do for any."""
+        await asyncio.sleep(0.5 if any(number_of(each) % 40 == 0 for each in batch) else 0.02)
+        return await super().__call__(batch)
+
+
+@pytest.mark.slow
+async def test_a_second_process_joining_and_leaving_under_load_loses_nothing(
+    kafka_settings: Settings, tmp_path: Path
+) -> None:
+    """S10: scaling out and in moves partitions while their events are in flight."""
+    settings = support.at_home(kafka_settings, tmp_path)
+    topic, name = support.fresh_name(), support.fresh_name()
+    support.make_topics(settings, topic, partitions=4)
+
+    def slow() -> SlowNow:
+        return SlowNow(topics=(topic,), batch=Batch(4, 0.01), in_flight=32)
+
+    quick = {"broker_session_timeout": 6.0}
+    first, second = slow(), slow()
+    async with support.around(settings) as services:
+        await support.publish(services, topic, range(3000))
+        async with support.running(settings, first, services, name=name, overrides=quick):
+            await support.until(lambda: count(first) > 100, seconds=30, what="the first work")
+            other = quick | {"consumer_group_instance_id": instance_id(name, 1, [topic])}
+            async with support.running(settings, second, services, name=name, index=1, overrides=other):
+                await support.until(lambda: count(second) > 100, seconds=30, what="the second one's work")
+                await support.publish(services, topic, range(3000, 3400))
+            await support.until_committed(settings, name, topic, seconds=60)
+    assert {number for batch in first.seen + second.seen for number in batch} == set(range(3400))

@@ -27,7 +27,7 @@ def test_events_flow_again_after_a_consumer_is_killed(
     oracle: Oracle,
     tmp_path: Path,
     consumer: str,
-    record_property: Callable[[str, object], None],
+    record_testsuite_property: Callable[[str, object], None],
 ) -> None:
     sent = Acknowledged()
     todo = readings(20) if consumer == "signals.0" else []
@@ -44,6 +44,6 @@ def test_events_flow_again_after_a_consumer_is_killed(
     answered_s = round(asked - began + verdict.seconds, 1)
     faults.wait_replaced(plant, consumer, pid)
 
-    record_property("answered_after_s", answered_s)
+    record_testsuite_property(f"answered_after_s.{consumer}", answered_s)
     assert verdict.faults == []
     assert verdict.fates == {"answered": len(sent.events)}

@@ -308,3 +308,20 @@ def test_a_door_without_a_pseudonym_key_says_so_and_does_not_open(kafka_settings
         )
         assert done.returncode == 2
         assert "pseudonym key" in done.stderr
+
+
+def test_more_associations_than_one_process_takes_are_rejected_transiently_and_the_others_go_on(
+    kafka_settings: Settings, tmp_path: Path
+) -> None:
+    with doors_of(kafka_settings, "door-dicom") as doors:
+        taken = [_associate(doors, [build_context(Verification)]) for _ in range(32)]
+        assert all(association.is_established for association in taken)
+        one_more = _associate(doors, [build_context(Verification)])
+        assert one_more.is_rejected
+        answer = one_more.acceptor.primitive
+        assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
+        assert taken[0].send_c_echo().Status == 0x0000
+        for association in taken:
+            association.release()
+        (line,) = list(store.send([new_object(tmp_path)], target(doors), pause=time.sleep))
+        assert line.status == "accepted"

@@ -1,7 +1,8 @@
-"""Events put aside by the real loop, listed and sent through again by the command line; Kafka and PostgreSQL are real."""
+"""Events put aside by the real loop, listed and sent through again by commands; Kafka and PostgreSQL are real."""
 
+import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ from adapters.settings import Settings
 from clinstream.__main__ import build
 from consumers.delivery import Delivery
 from consumers.outcomes import Batch, Decide, Outcome
-from schemas.errors import StepFailed
+from schemas.errors import StepFailed, UserError
 from schemas.events import OutcomeDecided
 from tests.support import loop as support
 from tests.support.arrivals import ToyStep, number_of, packed, vitals
@@ -46,7 +47,7 @@ def refusal(number: int) -> OutcomeDecided:
 @pytest.fixture
 def installation(
     kafka_settings: Settings, fresh_database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Settings]:
+) -> Settings:
     """Settings of a home of its own, also for the command line."""
     topics_admin.ensure_topics(kafka_settings, [])
     monkeypatch.setenv("CLINSTREAM_HOME", str(tmp_path))
@@ -72,8 +73,6 @@ async def test_poison_is_listed_with_its_reason_and_a_replay_after_the_mending_c
     installation: Settings,
 ) -> None:
     """S2: a bad event goes aside with its reason, never lost, never blocking its neighbours."""
-    import asyncio
-
     topic, name = support.fresh_name(), support.fresh_name()
     support.make_topics(installation, topic)
     base = uuid4().int % 10**9
@@ -112,8 +111,6 @@ async def test_poison_is_listed_with_its_reason_and_a_replay_after_the_mending_c
 
 
 def test_a_letter_that_does_not_exist_and_a_lane_that_is_not_braked_are_told(installation: Settings) -> None:
-    from schemas.errors import UserError
-
     for words in (["dead", "show", "failed-0-999999"], ["resume", "no-lane"], ["dead", "replay"]):
         result = CliRunner().invoke(build(), words)
         assert isinstance(result.exception, UserError), result.output

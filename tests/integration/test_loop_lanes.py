@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from adapters import telemetry, topics_admin
 from adapters.kafka import Message
 from adapters.settings import Settings
 from clinstream.reconciliation import log
-from consumers import brake
+from consumers import app, brake
 from consumers.delivery import Delivery
 from consumers.outcomes import Batch, Outcome, Publish
+from consumers.watchdog import Watchdog
 from schemas.errors import StepFailed
 from tests.support import loop as support
 from tests.support import stack
@@ -117,9 +120,18 @@ async def test_the_loop_goes_on_after_its_broker_was_killed(tmp_path: Path) -> N
             async with support.running(settings, step, services, name=name):
                 await support.until(lambda: len(step.seen) > 5, seconds=30, what="the first work")
                 os.kill(int(own.component("kafka")["pid"]), signal.SIGKILL)
+                await support.until(lambda: not answers(settings), seconds=10, what="the broker's death")
+                await support.until(lambda: answers(settings), seconds=90, what="the broker's return")
                 await support.until_committed(settings, name, come, seconds=90)
             assert services.database.rows == {}
         assert {record.key for record in log.read(settings.kafka, [go])} == {str(n).encode() for n in range(1500)}
+
+
+def answers(settings: Settings) -> bool:
+    """Whether something listens where the broker does."""
+    host, _, port = settings.kafka.bootstrap_servers.rpartition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
 
 async def test_lag_work_in_flight_and_commits_are_exported(kafka_settings: Settings, tmp_path: Path) -> None:
@@ -142,3 +154,32 @@ async def test_lag_work_in_flight_and_commits_are_exported(kafka_settings: Setti
             assert value("clinstream_events_total") == 50
             assert value("clinstream_lag", topic=topic) == 0
         assert registry.get_sample_value("clinstream_ready") == 0.0
+
+
+async def test_a_process_whose_work_hangs_ends_itself_to_be_started_anew(
+    kafka_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watchdog: an event that never ends is found although its neighbours go on."""
+    settings = support.at_home(kafka_settings, tmp_path)
+    topic, name = support.fresh_name(), support.fresh_name()
+    support.make_topics(settings, topic, partitions=1)
+
+    class Hangs(ToyStep):
+        async def __call__(self, batch: Sequence[Delivery]) -> Sequence[Sequence[Outcome]]:
+            if number_of(batch[0]) == 3:
+                await asyncio.Event().wait()
+            return await super().__call__(batch)
+
+    def ended(status: int) -> None:
+        raise RuntimeError(f"ended with {status}")
+
+    monkeypatch.setattr(os, "_exit", ended)
+    monkeypatch.setattr(app, "Watchdog", partial(Watchdog, limit_s=3.0))
+    monkeypatch.setattr(app, "DRAIN_S", 0.1)
+    step = Hangs(topics=(topic,), batch=Batch(1, 0.0), in_flight=8)
+    async with support.around(settings) as services:
+        await support.publish(services, topic, range(6))
+        with pytest.raises(RuntimeError, match="ended with 75"):
+            async with support.running(settings, step, services, name=name) as found:
+                await support.until(lambda: found.ended, seconds=30, what="the watchdog's verdict")
+    assert support.committed(settings, name, topic) == {0: 3}

@@ -13,6 +13,8 @@ from tritonclient import grpc as triton_grpc
 from adapters import settings as settings_room
 from adapters import topics_admin
 from clinstream import processes, status
+from clinstream.embedded import triton
+from clinstream.embedded.home import Home
 from clinstream.supervision import records
 from consumers import pipelines
 from schemas import topics
@@ -35,6 +37,10 @@ def models_ready(running: stack.RunningStack) -> list[str]:
         return sorted(row.name for row in client.get_model_repository_index().models if row.state == "READY")
     finally:
         client.close()
+
+
+def shared_memory_of(home: Path) -> list[Path]:
+    return list(triton.SHARED_MEMORY.glob(f"{triton._shared_memory(Home(home))}*"))
 
 
 def test_status_has_the_promised_shape_and_says_ready(running: stack.RunningStack) -> None:
@@ -86,6 +92,7 @@ def test_a_killed_triton_has_its_models_again_when_it_is_ready_again(running: st
     until(lambda: running.component("triton")["restarts"] == before["restarts"] + 1)
     until(lambda: running.component("triton")["state"] == "ready")
     assert models_ready(running) == served
+    assert shared_memory_of(running.home)
 
 
 def test_down_leaves_no_process_and_no_record(running: stack.RunningStack) -> None:
@@ -93,6 +100,7 @@ def test_down_leaves_no_process_and_no_record(running: stack.RunningStack) -> No
     assert len(known) == len(running.status()["components"])
     running.down()
     assert processes_of(running.home) == []
+    assert shared_memory_of(running.home) == []
     assert records.read_all(running.home / "run") == []
 
 

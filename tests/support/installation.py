@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from kafka import TopicPartition
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
@@ -72,13 +73,20 @@ def session_installation() -> Iterator[Installation]:
 
 @pytest.fixture
 def installation(session_installation: Installation) -> Installation:
-    """The session's installation with fresh topics (and so without committed offsets) and empty tables."""
+    """The session's installation with empty topics and tables; committed offsets stand at the ends of the topics."""
     settings = session_installation.settings
+    topics_admin.ensure_topics(settings, TASKS)
     with topics_admin.admin(settings.kafka) as client:
         ours = set(topics_admin.topic_names(TASKS))
-        present = [topic["name"] for topic in client.describe_topics() if topic["name"] in ours]
-        if present:
-            client.delete_topics(present)
-    topics_admin.ensure_topics(settings, TASKS)
+        places = [
+            TopicPartition(topic["name"], part["partition_index"])
+            for topic in client.describe_topics()
+            if topic["name"] in ours
+            for part in topic["partitions"]
+        ]
+        ends = client.list_partition_offsets(dict.fromkeys(places, topics_admin.LATEST))
+        filled = {place: int(end.offset) for place, end in ends.items() if end.offset}
+        if filled:
+            client.delete_records(filled)
     session_installation.sql(*(f"DELETE FROM {table}" for table in TABLES))
     return session_installation

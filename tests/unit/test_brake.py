@@ -57,3 +57,10 @@ async def test_resume_lets_the_lane_go_on_with_a_clean_slate(tmp_path: Path) -> 
     await found.released()
     assert not found.note([True] * 19)
     assert looks, "a braked lane must not look stalled to the watchdog"
+
+
+def test_a_lane_that_is_not_braked_shows_no_progress_by_being_looked_at(tmp_path: Path) -> None:
+    """It once did, and the watchdog never bit."""
+    looks: list[int] = []
+    brake(tmp_path, looks).look()
+    assert looks == []

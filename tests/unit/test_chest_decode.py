@@ -8,9 +8,7 @@ import pytest
 from triton_models.chest_xray.card import CARD as SHIPPED
 from triton_models.chest_xray.decode import decode
 
-CARD = replace(
-    SHIPPED, operating_point=replace(SHIPPED.operating_point, threshold=0.4), abstention_band=(0.3, 0.6)
-)
+CARD = replace(SHIPPED, operating_point=replace(SHIPPED.operating_point, threshold=0.4), abstention_band=(0.3, 0.6))
 
 
 def rows(*scores: float) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""`train.py` from images to a measured ONNX, on invented images: rehearsal, repeatability, refusals (ME8, ME10, GK11)."""
+"""`train.py` from images to a measured ONNX, on invented images: rehearsal, rerun, refusals (ME8, ME10, GK11)."""
 
 import json
 from dataclasses import replace

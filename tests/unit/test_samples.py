@@ -26,7 +26,7 @@ def test_every_image_can_be_sent_and_decoded() -> None:
 
 
 def test_one_image_is_there_twice_as_two_senders_would_send_it() -> None:
-    first, again = (objects.load(samples.IMAGES / f"chest-01-normal{end}.dcm", Wrapping()) for end in ("", "-again"))
+    first, again = (objects.load(samples.IMAGES / f"chest-01-normal{end}.dcm", Wrapping()) for end in ("", "_again"))
     assert isinstance(first, StorageObject)
     assert isinstance(again, StorageObject)
     assert first.sop_instance_uid == again.sop_instance_uid

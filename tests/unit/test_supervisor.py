@@ -51,9 +51,14 @@ def test_the_first_restart_waits_for_nothing_and_repeated_quick_deaths_wait_ever
 
 
 async def test_services_start_after_the_parts_and_after_what_prepares_for_them(tmp_path: Path) -> None:
-    check = "import pathlib, sys; home = pathlib.Path(sys.argv[1]); (home / 'prepared').touch()"
-    check += "; sys.exit(0 if (home / 'server.ready').exists() and not (home / 'ours.ready').exists() else 'too late')"
-    prepare = dummies.step(tmp_path, "prepare", check)
+    prepares = (
+        "import pathlib, sys, time; home = pathlib.Path(sys.argv[1])\n"
+        "while not (home / 'server.ready').exists(): time.sleep(0.01)\n"
+        "time.sleep(0.3)\n"
+        "(home / 'prepared').touch()\n"
+        "sys.exit('too late' if (home / 'ours.ready').exists() else 0)"
+    )
+    prepare = dummies.step(tmp_path, "prepare", prepares)
     server, ours = dummies.component(tmp_path, "server"), dummies.component(tmp_path, "ours", kind="service")
     async with supervised(tmp_path, server, ours, prepare=prepare):
         assert (tmp_path / "prepared").exists()
@@ -112,7 +117,7 @@ async def test_a_component_that_cannot_start_ends_the_start_with_its_own_words_a
 
 
 async def test_a_failed_preparation_ends_the_start_with_its_own_words(tmp_path: Path) -> None:
-    prepare = dummies.step(tmp_path, "prepare", dummies.DIES_AT_ONCE)
+    prepare = dummies.step(tmp_path, "prepare", "import time; time.sleep(0.5);" + dummies.DIES_AT_ONCE)
     assert not await Supervisor(tmp_path, [dummies.component(tmp_path, "good")], prepare).run()
     assert "prepare failed (exit 1): the disk is on fire" in dummies.status(tmp_path)["message"]
     assert gone(int((tmp_path / "good.ready").read_text()))

@@ -69,6 +69,20 @@ def network(recipe: Recipe, rows: Rows, died: Labels) -> list[float]:
     return found
 
 
+def together(recipe: Recipe, rows: Rows, died: Labels, members: int = 5) -> list[float]:
+    """AUROC of each fold of the mean logit of networks that differ in their seed alone."""
+    found = []
+    for fitting, stopping, judging in folds(died):
+        scaled = scaling.fit(rows[fitting])
+        parts = {"train": scaled.apply(rows[fitting]), "validation": scaled.apply(rows[stopping])}
+        labels = {"train": died[fitting], "validation": died[stopping]}
+        targets = soften(died[fitting], rows[fitting], recipe)
+        fitted = [fit(parts, labels, recipe, SEED + place, targets=targets) for place in range(members)]
+        unseen = scaled.apply(rows[judging])
+        found.append(rank_auroc(died[judging], np.mean([member.logits(unseen) for member in fitted], axis=0)))
+    return found
+
+
 def linear(rows: Rows, died: Labels) -> list[float]:
     """AUROC of each fold of a logistic regression on the network's own input."""
     found = []
@@ -108,6 +122,7 @@ def main() -> None:
     add("boosted trees", boosted(rows, died))
     for what, recipe in CHANGES.items():
         add(what, network(recipe, rows, died))
+    add("teacher 0.7, five networks together", together(TAUGHT, rows, died))
 
 
 if __name__ == "__main__":
