@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 1_000_000  # below the broker's default message.max.bytes of 1,048,588, headers included
 START_DEADLINE_S = 20.0
-STOP_DEADLINE_S = 10.0
+STOP_DEADLINE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class KafkaPublisher:
         return _Line(producer)
 
     async def stop(self) -> None:
-        """Waits up to 10 s for what is being sent, then disconnects."""
+        """Waits up to 5 s for what is being sent, then disconnects."""
         line, self._line = self._line, None
         if self._sending:
             await asyncio.wait(self._sending, timeout=STOP_DEADLINE_S)

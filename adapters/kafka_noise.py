@@ -16,6 +16,7 @@ TALKATIVE = (
     "kafka.cluster",
     "kafka.net.connection",
     "kafka.net.manager",
+    "kafka.net.selector",
 )
 
 

@@ -4,6 +4,7 @@ What the bytes mean, and when they may be forgotten, is decided elsewhere.
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
@@ -58,17 +59,23 @@ class BlobStore(Protocol):
 
 
 def open_store(url: str) -> "ObstoreBlobs":
-    """The store at `file:///folder` (made if absent) or at an `s3://bucket/prefix` with obstore's own settings.
+    """The store at `file:///folder` (made the first time) or at an `s3://bucket/prefix` with obstore's own settings.
 
-    Raises SettingsError for another scheme and StoreUnavailable when the folder cannot be made.
+    Raises SettingsError for another scheme and StoreUnavailable when the folder cannot be made or was there before
+    and is gone: a process that starts while a disk is not mounted must not take an empty folder for the store.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
         folder = Path(unquote(parts.path))
+        made_before = folder.with_name(f".{folder.name}.made")
+        if not folder.is_dir() and made_before.exists():
+            raise StoreUnavailable("the folder of the object store is gone; bring it back")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnavailable(f"the folder of the object store cannot be made: {error.strerror}") from error
+        with contextlib.suppress(OSError):  # next to a mount point nobody may write; then nothing is remembered
+            made_before.touch(mode=0o600)
         return ObstoreBlobs(folder=folder)
     if parts.scheme == "s3":
         return ObstoreBlobs(url=url)

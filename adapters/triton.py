@@ -163,17 +163,21 @@ class TritonClient:
         await self._wait_for_server()
         states = await self._index()
         missing = [name for name in wanted if states.get(name) != "READY"]
-        broken = []
-        for name in missing:
-            try:
-                if states.get(name):
-                    await self.unload(name)
-                await self.load(name)
-            except ServerDown as error:
-                broken.append(str(error))
+        # Side by side: starting a model process is mostly waiting for imports.
+        asked = [self._bring(name, known=bool(states.get(name))) for name in missing]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, ServerDown):
+                raise answer
+        broken = [str(answer) for answer in answers if answer is not None]
         if broken:
             raise ServerDown("; ".join(broken))
         return missing
+
+    async def _bring(self, name: str, *, known: bool) -> None:
+        if known:
+            await self.unload(name)
+        await self.load(name)
 
     async def load_of(self, model: str) -> Load:
         """Rows and executions of `model` since it was loaded, its warm-up among them; raises ServerDown."""

@@ -34,6 +34,7 @@ COMMANDS = (
     "contract",
 )
 
+INTERRUPTED = 130
 HELP = "Event-driven clinical inference. State lives in .clinstream, or where CLINSTREAM_HOME says."
 
 
@@ -64,6 +65,8 @@ def main() -> None:
     except ClinstreamError as failure:
         sys.stderr.write(f"{failure}\n")
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from adapters import settings as settings_room
 from adapters.settings import Settings
 from clinstream import processes
-from clinstream.embedded import kafka, ports, postgres, probes, redis, store, toolchain, triton
+from clinstream.embedded import claims, kafka, ports, postgres, probes, redis, store, toolchain, triton
 from clinstream.embedded.home import Home
 from clinstream.supervision.component import Command, Component, Step
 from schemas.errors import UserError
@@ -62,7 +62,9 @@ def draw_up(home: Home, wanted: Sequence[str], wished: Mapping[str, int], *, ser
         names += [*DOOR_PORTS, *processes.metrics_ports(rows)]
     remembered = home.endpoints().get("ports", {})
     wished = {**_wished_doors(outside), **wished} if services else dict(wished)
-    chosen, moved = ports.choose(names, remembered, wished)
+    with claims.held(before.cache) as others:
+        chosen, moved = ports.choose(names, remembered, wished, others.taken)
+        others.add(chosen.values())
     chosen = {**remembered, **chosen}
     home.write_endpoints(_endpoints(home, own, chosen, services=services), outside)
     settings = settings_room.load(home.folder)

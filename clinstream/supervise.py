@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
+from adapters import settings as settings_room
 from clinstream import stack
-from clinstream.embedded import triton
+from clinstream.embedded import claims, triton
 from clinstream.embedded.home import Home
 from clinstream.supervision import lock, records
 from clinstream.supervision.supervisor import STATUS, Supervisor
@@ -53,6 +54,7 @@ def _serve(home: Home, parts: list[str], wished: dict[str, int], services: bool)
         return asyncio.run(run())
     finally:
         triton.sweep(home)
+        claims.release(settings_room.load(home.folder).cache)
 
 
 def _wishes(given: list[str]) -> dict[str, int]:

@@ -157,6 +157,7 @@ class Loop:
         )
         self.ended = False
         self._fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.lane.batcher.on_fault = self._break
         self._lag = 0
         self._lag_at = -LAG_EVERY_S
         self.app = self._build({**loop_settings.chosen(process, step.topics), **overrides})
@@ -180,12 +181,15 @@ class Loop:
                 async for _ in unacknowledged:
                     await take(unacknowledged.current_event.message)
             except Exception as error:  # raised into Faust it would acknowledge the event and start the agent anew
-                if not self._fault.done():
-                    self._fault.set_exception(error)
+                self._break(error)
                 await asyncio.Event().wait()
 
         app.agent(topic, name=self._process.name)(pull)
         return app
+
+    def _break(self, fault: BaseException) -> None:
+        if not self._fault.done():
+            self._fault.set_exception(fault)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set or something breaks, which is raised."""

@@ -38,6 +38,8 @@ class Batcher:
         self._busy: set[bytes] = set()
         self._waiting: dict[bytes, deque[Arrival]] = {}
         self._running: set[asyncio.Task[None]] = set()
+        # Told of what a run raised, which it must not: its events stay in flight, and the process should end.
+        self.on_fault: Callable[[BaseException], None] | None = None
 
     @property
     def used(self) -> int:
@@ -101,8 +103,13 @@ class Batcher:
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)
-        if not task.cancelled():
+        if task.cancelled():
+            return
+        fault = task.exception()
+        if fault is None:
             self._go()
+        elif self.on_fault is not None:
+            self.on_fault(fault)
 
     async def _work(self, batch: list[Arrival]) -> None:
         await self._run(batch)

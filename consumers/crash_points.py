@@ -1,5 +1,6 @@
 """Named places where a test can have this process die as a power cut would; nothing happens unless one is set."""
 
+import asyncio
 import os
 import signal
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from schemas.errors import SettingsError
 
 NAMES = ("after-decode", "after-triton", "after-commit", "after-step", "before-ack")
 FROM_FILE = "file"
+HELD_S = 1.2
 
 
 @dataclass(slots=True)
@@ -51,11 +53,16 @@ def arm(setting: str) -> None:
     _armed.append(_Armed(name, int(number)))
 
 
-def reach(name: str) -> None:
-    """Called by the loop and the steps as they pass a named place."""
+async def reach(name: str) -> None:
+    """Called by the loop and the steps as they pass a named place.
+
+    What is at the place when the process is to die stays there while commits go by: one that went past it would
+    otherwise have to fall into the milliseconds in between for a test to notice.
+    """
     if _armed and _armed[0].name == name:
         _armed[0].passes_left -= 1
         if _armed[0].passes_left == 0:
+            await asyncio.sleep(HELD_S)
             _die()
 
 

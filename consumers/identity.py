@@ -1,5 +1,6 @@
 """Whose image it is, read from the data set for the identity tables; never for events, keys, logs or reasons."""
 
+import warnings
 from typing import Any
 
 from adapters.database import ImageIdentity
@@ -8,6 +9,12 @@ from schemas.events import ImageObserved
 
 def identity_of(event: ImageObserved, dataset: Any) -> ImageIdentity:
     """The personal elements of a parsed data set (PS3.3 C.7.1.1 Patient, C.7.2.1 General Study), empty where absent."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # values that break their representation are kept as they came
+        return _identity(event, dataset)
+
+
+def _identity(event: ImageObserved, dataset: Any) -> ImageIdentity:
     return ImageIdentity(
         event_id=event.event_id,
         object_id=event.object_id,
@@ -31,9 +38,9 @@ def identity_of(event: ImageObserved, dataset: Any) -> ImageIdentity:
 
 
 def _text(dataset: Any, keyword: str) -> str:
-    """One value as text, without the zero bytes that PostgreSQL refuses."""
+    """One value as text, without the zero bytes and lone surrogates that PostgreSQL refuses."""
     try:
         value = dataset.get(keyword, "")
     except Exception:  # pydicom converts on access and raises anything on a damaged element: it counts as absent
         return ""
-    return "" if value is None else str(value).replace("\0", "").strip()
+    return "" if value is None else str(value).replace("\0", "").encode("utf-8", "replace").decode().strip()

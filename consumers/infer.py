@@ -24,8 +24,8 @@ from triton_models.model import Model
 
 # Rows kept in memory: one micro-batch is at most what one request to Triton may hold, several are in flight so that
 # the server's dynamic batcher always finds the next one waiting.
-BATCHES: dict[str, Batch] = {"stat": Batch(1, 0.0), "routine": Batch(8, 0.01)}
-IN_FLIGHT = 32
+BATCHES: dict[str, Batch] = {"stat": Batch(1, 0.0), "routine": Batch(16, 0.01, at_once=2)}
+IN_FLIGHT = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Infer:
                 [row.tensor for row in rows],
                 priority=self.lane,
             )
-            crash_points.reach("after-triton")
+            await crash_points.reach("after-triton")
             self._count(rows, told)
             for row, one in zip(rows, told, strict=True):
                 outcomes[row.place] = [self._publish(row.event, one, batch[row.place].origin)]

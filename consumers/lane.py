@@ -97,9 +97,9 @@ class Lane:
             # Nothing of this batch was written: after `clinstream resume` its events are worked on from the start.
             await self.brake.released()
             handled = await self._handle(batch)
-        crash_points.reach("after-step")
+        await crash_points.reach("after-step")
         await self._settle(handled)
-        crash_points.reach("before-ack")
+        await crash_points.reach("before-ack")
         done = self.ledger.done
         for arrival in batch:
             done((arrival.topic, arrival.partition), arrival.offset)
@@ -115,7 +115,7 @@ class Lane:
             except Unprocessable as error:
                 letter = DeadLetter("unprocessable", str(error), type(error).__name__)
                 handled.append(Handled(arrival, None, [letter]))
-        crash_points.reach("after-decode")
+        await crash_points.reach("after-decode")
         outcomes = iter(await self._run(readable) if readable else [])
         deliveries = iter(readable)
         return [

@@ -1,6 +1,6 @@
 """Which offsets are being worked on, and how far it is safe to commit; committing itself happens elsewhere.
 
-Faust 0.15.3 commits past events in flight (its issue #606), so the loop keeps its own account.
+Faust 0.15.3 commits past events in flight, a fault known to its makers, so the loop keeps its own account.
 """
 
 from collections.abc import Iterable

@@ -102,7 +102,7 @@ class Record:
         """The visible results to publish, one list a delivery; raises DatabaseUnavailable."""
         now = self._clock.time()
         recorded = await self._database.record([_stamped(delivery.event, now) for delivery in batch])
-        crash_points.reach("after-commit")
+        await crash_points.reach("after-commit")
         count(recorded, self.name)
         return [outcomes_of(each, now) for each in recorded]
 

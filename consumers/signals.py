@@ -71,8 +71,10 @@ class Signals:
         for place, event in enumerate(events):
             found = visible.get((event.object_id, event.content, task))
             if found is not None and found.event_id == event.event_id:
-                # A redelivery: committed, but whether it was published before the crash nobody knows.
-                outcomes[place].append(record.publish_result(found.result))
+                # A redelivery: committed, but whether it was published before the crash nobody knows. What was
+                # withdrawn since must not appear after its withdrawal.
+                if found.withdrawn_at is None:
+                    outcomes[place].append(record.publish_result(found.result))
             elif found is not None:
                 origin, now = batch[place].origin, self._clock.time()
                 twin = answers.sighting(event, task, found.result.result_id, origin=origin, now=now)
@@ -99,7 +101,7 @@ class Signals:
         prepared = self._clock.time()
         events = [_observed(batch[place].event) for place in rows.places]
         told = await self._ask(model, [event.subject_id for event in events], rows.tensors)
-        crash_points.reach("after-triton")
+        await crash_points.reach("after-triton")
         card = model.card
         meter = telemetry.metrics().hop_seconds.labels(lane=self.name, hop="infer")
         made = []
@@ -127,7 +129,7 @@ class Signals:
         now = self._clock.time()
         stamped = [msgspec.structs.replace(answer, hops={**answer.hops, "recorded": now}) for _, answer in produced]
         recorded = await self._database.record(stamped)
-        crash_points.reach("after-commit")
+        await crash_points.reach("after-commit")
         record.count(recorded, self.name)
         for (place, _), each in zip(produced, recorded, strict=True):
             outcomes[place] += record.outcomes_of(each, now)

@@ -20,6 +20,7 @@ from adapters import telemetry
 from adapters.clock import Clock
 from producers.door import Door
 from producers.store_request import ACCEPTED, Answer, StoreRequest, judge, settle, try_again
+from schemas.errors import Unavailable
 
 log = telemetry.logger("door.dicom")
 
@@ -29,6 +30,11 @@ REJECT_LOCAL_LIMIT = (0x02, 0x03, 0x02)
 MAX_PDU_BYTES = 1 << 16
 """Offered maximum length (PS3.8 D.1). Processor time of the door for a 512 x 512 x 16 bit object, best of two runs on a
 busy machine: 16 KB 7.5 ms, 64 KB 6.3 ms, 256 KB 6.7 ms, 1 MB 8.1 ms."""
+
+REQUEST_WITHIN_S = 10.0
+"""Seconds within which a connection must ask for an association; a stray one occupies a thread for that long."""
+
+CONNECTIONS_AN_ASSOCIATION = 8
 
 NO_ANSWER_S = 5.0
 """Seconds beyond the door's own deadline after which a handler thread stops waiting for it."""
@@ -114,9 +120,10 @@ class DicomDoor:
         self._server.shutdown()
         self._thread.join()
         end = time.monotonic() + seconds
-        for association in self._server.active_associations:
-            association.join(max(0.0, end - time.monotonic()))
-        for association in self._server.active_associations:
+        for association in self._associations():
+            if association.is_established:
+                association.join(max(0.0, end - time.monotonic()))
+        for association in self._associations():
             association.abort()
         self._server = self._thread = None
 
@@ -125,11 +132,13 @@ class DicomDoor:
         entity.add_supported_context(Verification)
         for context in NonPatientObjectPresentationContexts:  # palettes, hanging protocols: kept as well (PS3.4 GG)
             entity.add_supported_context(context.abstract_syntax, context.transfer_syntax)
-        entity.maximum_associations = self._listening.associations
+        # Our own limit counts associations that were accepted; this one counts connections, port scans included.
+        entity.maximum_associations = self._listening.associations * CONNECTIONS_AN_ASSOCIATION
         entity.maximum_pdu_size = MAX_PDU_BYTES
         entity.require_called_aet = self._listening.require_called_ae_title
         entity.network_timeout = self._listening.network_timeout_s
-        entity.acse_timeout = entity.dimse_timeout = self._listening.network_timeout_s
+        entity.dimse_timeout = self._listening.network_timeout_s
+        entity.acse_timeout = REQUEST_WITHIN_S
         return entity
 
     def _handlers(self) -> list[tuple[Any, Any]]:
@@ -148,12 +157,20 @@ class DicomDoor:
         asked = association.requestor.primitive
         journal = Journal(str(asked.calling_ae_title).strip(), str(asked.called_ae_title).strip(), time.monotonic())
         self._journals[association] = journal
-        refusal = self._door.why_refuse()
+        refusal = self._door.why_refuse() or self._crowded()
         if refusal is not None:
             journal.reasons[str(refusal)] = 1
             telemetry.metrics().door_requests.labels(door="dicom", status="rejected").inc()
             association.acse.send_reject(*REJECT_LOCAL_LIMIT)
             association.kill()
+
+    def _crowded(self) -> Unavailable | None:
+        """Why one more association is too many, if it is."""
+        at_work = sum(association.is_established for association in self._associations())
+        return Unavailable("too many associations") if at_work >= self._listening.associations else None
+
+    def _associations(self) -> list[Any]:
+        return self._server.active_associations if self._server else []
 
     def _echo(self, _event: Any) -> int:
         telemetry.metrics().door_requests.labels(door="dicom", status="echo").inc()

@@ -54,7 +54,7 @@ BY_ID = text(f"SELECT {names(COLUMNS)} FROM answers WHERE answer_id = ANY(CAST(:
 
 async def insert(connection: AsyncConnection, answers: Sequence[Answer], now: datetime) -> set[UUID]:
     """Stores the answers that are not there yet and returns their ids; sorted, so that two writers never deadlock."""
-    rows = sorted({a.answer_id: a for a in reversed(answers)}.values(), key=lambda a: a.answer_id)
+    rows = sorted({a.answer_id: a for a in reversed(answers)}.values(), key=lambda a: a.answer_id.int)
     found = await connection.execute(INSERT, {**arrays(COLUMNS, rows), "now": now})
     return set(found.scalars())
 

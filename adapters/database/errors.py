@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import asyncpg
 from sqlalchemy import exc
 
 from schemas.errors import DatabaseUnavailable
@@ -54,8 +55,14 @@ def is_away(error: BaseException) -> bool:
 
 
 def is_race(error: BaseException) -> bool:
-    """Whether another transaction stood in the way, so that the same transaction should simply be run again."""
-    return isinstance(error, exc.DBAPIError) and sqlstate(error) in RACE_CODES
+    """Whether another transaction stood in the way, so that the same transaction should simply be run again.
+
+    A change of the schema counts too: statements prepared before it are refused once and then prepared anew.
+    """
+    if not isinstance(error, exc.DBAPIError):
+        return False
+    stale = isinstance(getattr(error.orig, "__cause__", None), asyncpg.InvalidCachedStatementError)
+    return stale or sqlstate(error) in RACE_CODES
 
 
 @contextmanager

@@ -64,7 +64,7 @@ async def upsert(connection: AsyncConnection, outcomes: Iterable[OutcomeDecided]
         if key not in best or RANK[outcome.fate] > RANK[best[key].fate]:
             best[key] = outcome
     if best:
-        rows = [best[key] for key in sorted(best)]
+        rows = [best[key] for key in sorted(best, key=lambda key: (key[0].int, key[1]))]
         await connection.execute(UPSERT, {**arrays(COLUMNS, rows), "decided_at": [moment(o, now) for o in rows]})
 
 

@@ -18,7 +18,7 @@ from triton_models.model import Model
 async def rate(store: BlobStore, inference: Inference, model: Model, images: Sequence[ImageObserved]) -> float:
     """Images a second, with the threads, request sizes and requests in flight that the lane has."""
     size = infer.BATCHES["routine"].max_events
-    at_once = asyncio.Semaphore(max(1, infer.IN_FLIGHT // size))
+    at_once = asyncio.Semaphore(infer.BATCHES["routine"].at_once)
     started = time.monotonic()
     with ThreadPoolExecutor(bootstrap.DECODER_THREADS) as decoders:
         chunks = [images[start : start + size] for start in range(0, len(images), size)]

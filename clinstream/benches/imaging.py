@@ -72,6 +72,8 @@ async def _through_the_lane(plant: Plant, images: Sequence[ImageObserved]) -> di
         "rate": count / (ended - started),
         "outside_ms": outside * 1000 / count,
         "batch": rows / max(1.0, executions),
+        "decoding": (await _decoded_s(plant) - decoded) * 1000 / count,
+        **{name: spent[name] * 1000 / count for name in OURS},
         **{part: spent[part] * 1000 / count for part in PARTS},
     }
 

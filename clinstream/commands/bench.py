@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,9 +17,11 @@ from rich.table import Table
 from adapters import settings as settings_room
 from adapters.settings import Settings
 from clinstream import running, stack
-from clinstream.benches.figures import Report
 from clinstream.embedded.home import Home
 from schemas.errors import UserError
+
+if TYPE_CHECKING:
+    from clinstream.benches.figures import Report  # brings numpy along, which no other command needs
 
 
 class Bench(StrEnum):
@@ -48,6 +51,8 @@ def bench(
 
     Examples: clinstream bench vitals · clinstream bench imaging --images xrays/ --json
     """
+    # The Kafka client writes to stderr each time it tries again; what it gives up on is raised.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with _stack(as_json) as settings:
         report = asyncio.run(_measure(settings, name, repeats or REPEATS[name], count or COUNTS[name], images))
     if as_json:
@@ -56,7 +61,7 @@ def bench(
         _show(report, Console(highlight=False))
 
 
-async def _measure(settings: Settings, name: Bench, repeats: int, count: int, images: Path | None) -> Report:
+async def _measure(settings: Settings, name: Bench, repeats: int, count: int, images: Path | None) -> "Report":
     # Imported here: the benches bring the consumers' libraries along, which no other command needs.
     from clinstream.benches import imaging, load, restart, stat, vitals
     from clinstream.benches.plant import plant
@@ -92,7 +97,7 @@ def _stack(quiet: bool) -> Iterator[Settings]:
             running.end(process, interrupts)
 
 
-def _show(report: Report, out: Console) -> None:
+def _show(report: "Report", out: Console) -> None:
     table = Table(f"bench {report.name}", "value", "unit", "spread", box=None, pad_edge=False)
     for what, ratio in report.ratios.items():
         table.add_row(what, f"{ratio:.2f}", "ratio", "")

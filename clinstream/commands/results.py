@@ -13,8 +13,10 @@ from schemas.errors import UserError
 
 if TYPE_CHECKING:
     from adapters.database import ResultFilter, StoredResult
+    from schemas.events import ResultPublished
 
 AGO = re.compile(r"(\d+)([smhd])")
+SHORT = 14
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -24,11 +26,12 @@ def results(
     subject: Annotated[str, typer.Option(help="Only of this pseudonymous subject (sub-...).")] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
     simulated: Annotated[bool, typer.Option("--simulated", help="Also results of injected data.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array, for machines.")] = False,
+    lineage: Annotated[bool, typer.Option("--lineage", help="Where each event was read, arm, epoch, batch.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array, for machines, lineage included.")] = False,
 ) -> None:
-    """List the visible results with their lineage, newest first.
+    """List the visible results, newest first.
 
-    Examples: clinstream results · clinstream results --since 1h --model chest_xray --json
+    Examples: clinstream results --lineage · clinstream results --since 1h --model chest_xray --json
     """
     from adapters.database import ResultFilter  # on use: the database's client costs a second of start
 
@@ -43,7 +46,7 @@ def results(
     if as_json:
         print(json.dumps([line(each) for each in found]))
     else:
-        _show(found)
+        _show(found, lineage)
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -79,33 +82,51 @@ async def _ask(wanted: "ResultFilter") -> "list[StoredResult]":
         await database.close()
 
 
-def _show(found: "list[StoredResult]") -> None:
+def _show(found: "list[StoredResult]", lineage: bool) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console(highlight=False)
-    table = Table("visible since", "model", "answer", "score", "rev", "took", "object, where it was read, result id")
+    since, model, score, thing = (Column(name, no_wrap=True) for name in ("since", "model", "score", "object"))
+    table = Table(since, model, "answer", score, "rev", thing, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for each in found:
         result, answer = each.result, each.result.answer
         told = answer.label + ", abstained" * answer.abstained + ", simulated" * answer.simulated
-        took = answer.hops.get("recorded", answer.hops["inferred"]) - answer.hops["observed"]
-        read = f"{answer.observed.topic} {answer.observed.partition}/{answer.observed.offset}"
         table.add_row(
-            f"{each.visible_at:%m-%d %H:%M:%S}",
-            f"{result.task} {answer.version}\n{answer.arm}, epoch {answer.release_epoch}",
-            told,
+            f"{each.visible_at:%m-%d %H:%M}",
+            f"{result.task} {answer.version}",
+            told + ", withdrawn" * bool(each.withdrawn_at),
             f"{answer.score:.3f}",
-            f"{result.revision}" + "\nwithdrawn" * bool(each.withdrawn_at),
-            f"{took:.2f} s",
-            f"{result.object_id}\n{read}, batch {answer.batch_size}\n{result.result_id}",
+            str(result.revision),
+            shortened(result.object_id),
         )
     console.print(table)
+    for each in found if lineage else ():
+        console.print(_way(each.result), soft_wrap=True)
     if found:
         console.print(found[0].result.answer.notice)
     else:
         console.print(
             "No results yet. `clinstream send` brings some in; `clinstream reconcile` tells what is on its way."
         )
+
+
+def shortened(object_id: str) -> str:
+    """An object id that fits a line: its end tells images and readings apart; `--json` shows it whole."""
+    return object_id if len(object_id) <= SHORT else f"…{object_id[-SHORT:]}"
+
+
+def _way(result: "ResultPublished") -> str:
+    answer = result.answer
+    observed, seconds = answer.observed, answer.hops
+    in_order = sorted((at, name) for name, at in seconds.items() if name != "observed")
+    hops = ", ".join(f"{name} +{at - seconds['observed']:.2f} s" for at, name in in_order)
+    return (
+        f"{result.object_id}\n  result {result.result_id}, {result.task} {answer.version}, {answer.arm}, "
+        f"epoch {answer.release_epoch}, preprocessing {answer.preprocessing_version}\n"
+        f"  {observed.topic} {observed.partition}/{observed.offset}, batch of {answer.batch_size}, {hops}"
+    )
 
 
 def register(app: typer.Typer) -> None:

@@ -20,7 +20,7 @@ def setup() -> None:
     Example: clinstream setup
     """
     settings = settings_room.load()
-    out = Console(highlight=False)
+    out = Console(highlight=False, soft_wrap=True)
     own = stack.own_parts()
     bring(settings, own, out)
     fixed = toolchain.missing(settings.cache, own)

@@ -41,21 +41,22 @@ def up(
     """
     settings = settings_room.load()
     home = Home(settings.home)
-    out = Console(highlight=False)
+    out = Console(highlight=False, soft_wrap=True)
+    home.make()
+    if running.is_running(home):
+        out.print(_already(home))
+        return
+    ports = [_checked_port(wish) for wish in port or []]
+    parts = _checked_parts(part, only_parts)
+    check(settings, parts, out)
+    # From here on a process of ours may be running, so Ctrl-C is counted and acted upon instead of raised.
     with running.counted_interrupts() as interrupts:
-        home.make()
-        if running.is_running(home):
-            out.print(_already(home), soft_wrap=True)
-            return
-        ports = [_checked_port(wish) for wish in port or []]
-        parts = _checked_parts(part, only_parts)
-        check(settings, parts, out)
         began = time.monotonic()
         process = running.start(home, parts=parts, ports=ports, services=not only_parts, bound_to_us=foreground)
         try:
             ready = running.follow(home, process, interrupts, Progress(out, began))
         except Conflict:
-            out.print(_already(home), soft_wrap=True)
+            out.print(_already(home))
             return
         if ready:
             _say_ready(settings_room.load(), only_parts, time.monotonic() - began, out)

@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from schemas.errors import UserError
 
@@ -37,10 +37,11 @@ def find_free(taken: Iterable[int] = ()) -> int:
 
 
 def choose(
-    names: Iterable[str], remembered: Mapping[str, int], wished: Mapping[str, int]
+    names: Iterable[str], remembered: Mapping[str, int], wished: Mapping[str, int], claimed: Collection[int] = ()
 ) -> tuple[dict[str, int], list[str]]:
     """One port for each of `names`, and the names whose remembered port was taken by another program.
 
+    `claimed` ports belong to somebody who has not bound them yet.
     Raises UserError for a wish that names no listener, is out of range, repeats another or is not free.
     """
     wanted = list(names)
@@ -51,12 +52,12 @@ def choose(
         if name in chosen:
             continue
         before = remembered.get(name)
-        if before is not None and before not in chosen.values() and is_free(before):
+        if before is not None and before not in [*chosen.values(), *claimed] and is_free(before):
             chosen[name] = before
             continue
         if before is not None:
             moved.append(name)
-        chosen[name] = find_free([*chosen.values(), *remembered.values()])
+        chosen[name] = find_free([*chosen.values(), *remembered.values(), *claimed])
     return chosen, moved
 
 

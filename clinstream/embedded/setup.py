@@ -86,7 +86,24 @@ def _bring_triton(cache: Path, say: Say) -> None:
             raise UserError(f"{_advice(lacking)} (Bringing one failed: {failure})") from None
     if lacking:
         raise UserError(_advice(lacking))
+    _check_packages(target)
     (target / toolchain.COMPLETE).touch()
+
+
+def _check_packages(environment: Path) -> None:
+    """Imports what the models run on: with numpy 2 every output would come back empty, without any error.
+
+    It also compiles those modules, which would otherwise be done while the first stack starts.
+    """
+    question = "import sys, numpy, onnxruntime; sys.exit(int(numpy.__version__.split('.')[0]) >= 2)"
+    asked = subprocess.run(
+        [str(environment / "bin" / "python"), "-I", "-c", question], capture_output=True, text=True, check=False
+    )
+    if asked.returncode != 0:
+        raise UserError(
+            f"Triton's environment {environment} does not work (numpy 1 and onnxruntime must import there); "
+            "remove it and run `clinstream setup`, or set CLINSTREAM_TRITON_URL."
+        )
 
 
 def _advice(lacking: Sequence[str]) -> str:

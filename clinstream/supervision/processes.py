@@ -1,6 +1,7 @@
 """Starts one process in a session of its own, records it, and ends it; when to do so is decided elsewhere."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -101,8 +102,18 @@ def last_line(log: Path) -> str:
         lines = [line.strip() for line in log.read_bytes()[-8192:].decode(errors="replace").splitlines()]
         filled = [line for line in lines if line]
         if filled:
-            return f"{filled[-1][:500]} (more in {log})"
+            return f"{_sentence(filled[-1])[:400]} (more in {log})"
     return f"see {log}"
+
+
+def _sentence(line: str) -> str:
+    """A structured log line as words; any other line as it is."""
+    try:
+        entry = json.loads(line)
+        words = [entry[name] for name in ("event", "why", "reason", "error_text") if entry.get(name)]
+    except (ValueError, TypeError, AttributeError):
+        return line
+    return ": ".join(map(str, words)) or line
 
 
 def _rotate(log: Path) -> None:

@@ -98,6 +98,17 @@ async def test_a_name_that_is_no_content_address_never_reaches_the_disk(store: O
         await store.put(name, b"x", durable=True)
 
 
+def test_a_folder_that_was_there_before_and_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    url = (tmp_path / "store").as_uri()
+    open_store(url)
+    (tmp_path / "store").rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreUnavailable, match="bring it back"):
+        open_store(url)
+    assert not (tmp_path / "store").exists()
+    (tmp_path / "elsewhere").rename(tmp_path / "store")
+    open_store(url)
+
+
 def test_a_store_of_an_unknown_kind_is_named_in_a_sentence() -> None:
     with pytest.raises(SettingsError, match="ftp"):
         open_store("ftp://somewhere/else")

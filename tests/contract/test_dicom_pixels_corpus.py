@@ -17,8 +17,17 @@ FILES = sorted(path for path in ROOT.rglob("*") if path.is_file()) if ROOT.is_di
 pytestmark = pytest.mark.skipif(not FILES, reason=f"the shared DICOM collection is not at {ROOT}")
 
 CORNERSTONE = ROOT / "cornerstone" / "testImages"
-LOSSLESS = ("1.2.840.10008.1.2.1.dcm", ".1.2.dcm", "1.2.2.dcm", "1.2.1.99.dcm", "4.57.dcm", "4.70.dcm", "4.80.dcm")
-LOSSLESS += ("4.90.dcm", "1.2.5.dcm")
+LOSSLESS = (
+    "1.2.840.10008.1.2.1.dcm",
+    ".1.2.dcm",
+    "1.2.2.dcm",
+    "1.2.1.99.dcm",
+    "4.57.dcm",
+    "4.70.dcm",
+    "4.80.dcm",
+    "4.90.dcm",
+    "1.2.5.dcm",
+)
 
 
 def test_every_file_is_read_or_refused_with_a_reason() -> None:

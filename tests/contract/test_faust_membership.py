@@ -21,8 +21,8 @@ from schemas.errors import Conflict
 from tests.support import loop as support
 from tests.support.arrivals import ToyStep, number_of
 
-KILLS = 4
-EVENTS = 1500
+KILLS = 3
+EVENTS = 1000
 
 
 def step(*topics: str) -> ToyStep:
@@ -115,20 +115,21 @@ async def test_killed_again_and_again_it_loses_nothing_and_comes_back_within_sec
         await support.publish(services, come, range(EVENTS))
     pauses = []
     for _ in range(KILLS):
-        killed_at = time.monotonic()
         async with toy(settings, name, come, go) as running:
             before = passed_on(settings, go)
-            while passed_on(settings, go) == before:
-                await asyncio.sleep(0.1)
-                assert time.monotonic() < killed_at + 30, running.said
-            pauses.append(time.monotonic() - killed_at)
+            await running.wait_for('"event":"starts"')
+            starts = time.monotonic()
+            await support.until(lambda past=before: passed_on(settings, go) > past, seconds=30, what="the first event")  # type: ignore[misc]
+            pauses.append(time.monotonic() - starts)
             await asyncio.sleep(0.6)
             running.kill()
     async with toy(settings, name, come, go):
         await support.until_committed(settings, name, come, seconds=40)
     seen = {record.key for record in log.read(settings.kafka, [go])}
     assert seen == {str(number).encode() for number in range(EVENTS)}
-    assert sorted(pauses)[KILLS // 2] < 10, pauses
+    # From joining, not from the process's start, which depends on the machine: who waits out a dead member's
+    # session waits 10 s.
+    assert sorted(pauses)[KILLS // 2] < 8, pauses
 
 
 async def test_sigterm_ends_it_in_order(kafka_settings: Settings, tmp_path: Path) -> None:

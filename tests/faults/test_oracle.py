@@ -13,7 +13,7 @@ def test_an_acknowledged_event_that_is_nowhere_is_called_lost_by_both_judges(pla
     nowhere = str(uuid4())
     sent.note(nowhere, VITALS_TASK)
 
-    verdict = oracle.judge(sent, seconds=10.0)
+    verdict = oracle.judge(sent, seconds=3.0)
 
     assert verdict.lost == [nowhere]
     assert verdict.fates == {"answered": 50}

@@ -15,6 +15,13 @@ IMAGES = 30
 OUTAGE_S = 20.0
 SECONDS = OUTAGE_S + 8.0
 
+# Who is killed while the server is away: what it holds in flight then was waiting for longer than any commit.
+KILLED = {
+    "database": ("signals.0", "record.0"),
+    "redis": ("loop.0",),
+    "kafka": ("signals.0", "imaging-infer.routine.0"),
+    "triton": ("signals.0", "imaging-infer.routine.0"),
+}
 # Who must be seen parked, for what: proof that the outage reached somebody. Redis holds nothing that these lanes need.
 PARKED = {
     "database": ("signals", "database"),
@@ -44,7 +51,10 @@ def test_nothing_is_lost_or_put_aside_when_a_server_is_away_for_20_s_and_then_ki
         if part in PARKED:
             await_condition(lambda: _parked(plant, part), OUTAGE_S, f"a lane says that it waits for {part}")
         time.sleep(max(0.0, back_at - time.monotonic()))
+        killed = {name: faults.kill(plant, name) for name in KILLED[part]}
     plant.wait_ready(part)
+    for name, pid in killed.items():
+        faults.wait_replaced(plant, name, pid)
     await_condition(lambda: _nobody_parked(plant), 60.0, "every lane goes on")
     faults.kill_and_wait(plant, part)
     sent = flow.wait()
@@ -63,7 +73,11 @@ def test_nothing_is_lost_or_put_aside_when_the_object_store_is_away_for_20_s(
     flow = Flow(plant, readings(EVENTS), xrays(IMAGES, tmp_path), seconds=SECONDS)
     time.sleep(2.0)
     with faults.store_away(plant):
-        time.sleep(OUTAGE_S)
+        back_at = time.monotonic() + OUTAGE_S
+        await_condition(lambda: _parked(plant, "store"), OUTAGE_S, "a lane says that it waits for the store")
+        # One that starts while the store is away must not take an empty folder for it.
+        faults.kill(plant, "imaging-prepare.routine.0")
+        time.sleep(max(0.0, back_at - time.monotonic()))
         refused = flow.sent.tries_again
     sent = flow.wait()
 
@@ -84,6 +98,7 @@ def test_lanes_back_off_and_resume_when_triton_hangs_for_longer_than_the_deadlin
     time.sleep(1.0)
     with faults.hanging(plant, "triton"):
         time.sleep(hang_s)
+        faults.kill(plant, "imaging-infer.routine.0")
         retried = plant.metric("signals", 0, "clinstream_retries_total")
     sent = flow.wait()
 

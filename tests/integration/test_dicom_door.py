@@ -325,3 +325,14 @@ def test_more_associations_than_one_process_takes_are_rejected_transiently_and_t
             association.release()
         (line,) = list(store.send([new_object(tmp_path)], target(doors), pause=time.sleep))
         assert line.status == "accepted"
+
+
+def test_stray_connections_that_ask_for_nothing_do_not_keep_senders_out(doors: Doors, tmp_path: Path) -> None:
+    place = ("127.0.0.1", doors.settings.doors.dicom_port)
+    strays = [socket.create_connection(place) for _ in range(70)]  # more than both processes take associations
+    try:
+        (line,) = send(doors, new_object(tmp_path))
+        assert line.status == "accepted"
+    finally:
+        for stray in strays:
+            stray.close()

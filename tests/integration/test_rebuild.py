@@ -11,10 +11,12 @@ import msgspec
 from adapters.clock import SystemClock
 from adapters.database import Database, ResultFilter, Visible
 from adapters.kafka import Message
+from adapters.pixels import blob_uri, open_store
 from schemas import ids
-from schemas.events import Answer, OutcomeDecided, ResultWithdrawn
+from schemas.events import Answer, BlobRef, OutcomeDecided, ResultWithdrawn
 from tests.support import log
 from tests.support.answers import answer, outcome
+from tests.support.dicom_objects import data_set, part_10
 from tests.support.installation import Installation
 
 TASK = "chest_xray"
@@ -226,3 +228,28 @@ def test_readers_see_the_old_rows_and_writers_wait_while_it_runs(installation: I
 
     assert asyncio.run(work()) == late.answer_id
     assert [row[0] for row in snapshot(installation)["visible"]] == ["1.1", "1.2"]
+
+
+def test_patients_and_studies_are_read_from_the_stored_images_when_asked_for(installation: Installation) -> None:
+    data = part_10(data_set(PatientID="P-9", PatientName="Doe^Jane", AccessionNumber="A-9"))
+    digest = ids.sha256_hex(data)
+    blob = BlobRef(uri=blob_uri("pixels", digest), sha256=digest, size_bytes=len(data), media_type="application/dicom")
+    gone = BlobRef(uri=blob_uri("pixels", "0" * 64), sha256="0" * 64, size_bytes=1, media_type="application/dicom")
+
+    async def seed() -> None:
+        store = open_store(installation.settings.store_url)
+        await store.put(blob.uri, data, durable=True)
+        await store.close()
+        await log.put(installation.settings, [log.image("1.9", blob=blob), log.image("1.10", blob=gone)])
+
+    async def look_up(number: str) -> tuple[set[str], set[str]]:
+        async with Opened(installation) as database:
+            return await database.look_up(number, by_whom="tester", purpose="a test")
+
+    asyncio.run(seed())
+    installation.sql("TRUNCATE identities, studies")
+    assert installation.command("rebuild").exit_code == 0
+    assert asyncio.run(look_up("P-9")) == (set(), set())
+    assert installation.command("rebuild", "--identities").exit_code == 0
+    assert asyncio.run(look_up("P-9")) == (set(), {"sub-1.9"})
+    assert asyncio.run(look_up("A-9")) == ({"stu-1.9"}, set())

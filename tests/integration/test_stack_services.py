@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,7 +19,7 @@ from clinstream.embedded.home import Home
 from clinstream.supervision import records
 from consumers import pipelines
 from schemas import topics
-from tests.integration.test_stack_lifecycle import clinstream, processes_of, until
+from tests.integration.test_stack_lifecycle import DEADLINE_S, clinstream, processes_of, start, until
 from tests.support import stack
 
 IDLE_BYTES = 4 << 30
@@ -37,6 +38,10 @@ def models_ready(running: stack.RunningStack) -> list[str]:
         return sorted(row.name for row in client.get_model_repository_index().models if row.state == "READY")
     finally:
         client.close()
+
+
+def components(running: stack.RunningStack) -> list[dict[str, Any]]:
+    return list(running.status().get("components", []))
 
 
 def shared_memory_of(home: Path) -> list[Path]:
@@ -112,3 +117,15 @@ def test_the_process_table_names_the_topics_that_each_step_reads() -> None:
     for name, row in rows.items():
         for topic in row.topics:
             assert name.partition(".")[0] in readers[topic]
+
+
+def test_ctrl_c_while_our_processes_start_leaves_nothing_behind() -> None:
+    with stack.temporary_home() as home, start(home, "up") as command:
+        starting = stack.RunningStack(home)
+        until(lambda: any(part["kind"] == "service" and part["pid"] for part in components(starting)))
+        command.send_signal(signal.SIGINT)
+        out, _ = command.communicate(timeout=DEADLINE_S)
+        assert command.returncode == 130
+        assert "nothing is left running" in out
+        assert processes_of(home) == []
+        assert shared_memory_of(home) == []

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
+from typer.testing import CliRunner
 
+from clinstream import __main__ as clinstream
 from schemas import topics
 from tests.support.plant import Plant
 from tests.support.senders import Acknowledged
@@ -145,10 +147,12 @@ class Oracle:
         """What `clinstream reconcile --acknowledged` says of the sender's list."""
         with tempfile.TemporaryDirectory() as folder:
             file = sent.write(Path(folder) / "acknowledged.jsonl")
-            done = self._plant.command("reconcile", "--acknowledged", str(file), "--wait", str(wait), "--json")
-        assert done.stdout.startswith("{"), done.stdout + done.stderr
+            order = ["reconcile", "--home", str(self._plant.home.folder), "--acknowledged", str(file)]
+            # The command as it is, without the second that an interpreter of its own takes to start.
+            done = CliRunner().invoke(clinstream.build(), [*order, "--wait", str(wait), "--json"])
+        assert done.stdout.startswith("{"), (done.stdout, done.exception)
         found: dict[str, Any] = json.loads(done.stdout)
-        assert done.returncode == (1 if found["lost"] or found["duplicates"] else 0), done
+        assert done.exit_code == (1 if found["lost"] or found["duplicates"] else 0), done
         return found
 
     def dead_letters(self) -> list[Record]:
@@ -175,7 +179,8 @@ class Oracle:
             verdict.fates[found] += 1
             if found == "dead":
                 verdict.dead.append(event)
-        self._look_at_results(sent, verdict)
+        if not verdict.lost:
+            self._look_at_results(sent, verdict)
         return verdict
 
     def _look_at_results(self, sent: Acknowledged, verdict: Verdict) -> None:

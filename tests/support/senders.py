@@ -23,10 +23,12 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
+from clinstream import samples
 from clinstream.sending import store
 from clinstream.sending.objects import StorageObject, load
 from clinstream.sending.wrap import Wrapping, wrap
 from tests.support.plant import ROOT, Plant
+from triton_models.icu_mortality.preprocess import FEATURES
 
 DATA = ROOT.parent / "shared" / "data"
 VITALS_TASK, IMAGE_TASK = "icu_mortality", "chest_xray"
@@ -41,20 +43,21 @@ def data(*parts: str) -> Path:
     """A file or folder of the shared data; skips where the data is absent."""
     path = DATA.joinpath(*parts)
     if not path.exists():
-        pytest.skip(f"the shared data is not here ({path.name}); fault tests send real rows and images")
+        pytest.skip(f"the shared data is not here ({path.name}), only the packaged samples are")
     return path
 
 
 @cache
 def rows() -> list[dict[str, float | None]]:
-    """The 62 features of each real stay, None where nothing was measured."""
-    text = gzip.decompress(data("tabular", "icu_mortality_62_features.csv.gz").read_bytes()).decode()
-    kept = []
-    for row in csv.DictReader(io.StringIO(text)):
-        del row["recordid"], row["In-hospital_death"]
-        values = {name: float(value) if value else None for name, value in row.items()}
-        kept.append({name: None if value is None or math.isnan(value) else value for name, value in values.items()})
-    return kept
+    """The 62 features of real stays, None where nothing was measured: all of the shared data, else the samples."""
+    shared = DATA / "tabular" / "icu_mortality_62_features.csv.gz"
+    packed = samples.VITALS / "stays.csv"
+    text = gzip.decompress(shared.read_bytes()).decode() if shared.exists() else packed.read_text()
+    return [{name: _number(row[name]) for name in FEATURES} for row in csv.DictReader(io.StringIO(text))]
+
+
+def _number(text: str) -> float | None:
+    return None if not text or math.isnan(float(text)) else float(text)
 
 
 def readings(number: int) -> list[dict[str, Any]]:
@@ -69,13 +72,10 @@ def readings(number: int) -> list[dict[str, Any]]:
 
 @cache
 def pictures() -> list[bytes]:
-    """A few real chest X-rays, normal and with pneumonia."""
-    folder = data("chest_kermany")
-    return [
-        path.read_bytes()
-        for label in ("normal", "pneumonia")
-        for path in sorted(folder.joinpath(label).rglob("*.jp*g"))[:10]
-    ]
+    """A few real chest X-rays, normal and with pneumonia: of the shared data, else the samples."""
+    shared = DATA / "chest_kermany"
+    folders = [shared / "normal", shared / "pneumonia"] if shared.exists() else [samples.IMAGES]
+    return [path.read_bytes() for folder in folders for path in sorted(folder.rglob("*.jp*g"))[:10]]
 
 
 def xray(*, patient: str = "") -> pydicom.Dataset:

@@ -129,3 +129,16 @@ async def test_a_drain_that_gives_up_leaves_its_events_undone() -> None:
 async def test_a_bound_below_one_batch_is_refused() -> None:
     with pytest.raises(SettingsError, match="never fill"):
         batcher(Works(), FakeClock(), size=3, bound=2)
+
+
+async def test_a_run_that_raises_is_told_and_its_events_stay_in_flight() -> None:
+    async def breaks(batch: Sequence[Arrival]) -> None:
+        raise ValueError("a fault of ours")
+
+    told: list[BaseException] = []
+    found = Batcher(Batch(1, 0.0), breaks, FakeClock(), bound=2, by_key=False)
+    found.on_fault = told.append
+    await found.add(arrival(0))
+    await turns()
+    assert [str(fault) for fault in told] == ["a fault of ours"]
+    assert found.used == 1

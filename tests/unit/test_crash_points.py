@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,12 +11,15 @@ from consumers import crash_points
 from schemas.errors import SettingsError
 
 PASSES = """
+import asyncio
 from consumers import crash_points
 crash_points.arm({setting!r})
-for number in range(5):
-    crash_points.reach("after-decode")
-    crash_points.reach("before-ack")
-    print(number, flush=True)
+async def work():
+    for number in range(5):
+        await crash_points.reach("after-decode")
+        await crash_points.reach("before-ack")
+        print(number, flush=True)
+asyncio.run(work())
 """
 
 
@@ -38,3 +42,13 @@ def test_nothing_happens_at_other_places_or_without_a_setting() -> None:
 def test_a_place_that_does_not_exist_is_refused(setting: str) -> None:
     with pytest.raises(SettingsError, match="before-ack"):
         crash_points.arm(setting)
+
+
+def test_a_process_takes_its_order_from_a_file_once_and_only_when_files_are_asked_for(tmp_path: Path) -> None:
+    order = tmp_path / "run" / "crash" / "signals.0"
+    order.parent.mkdir(parents=True)
+    order.write_text("before-ack:2\n")
+    assert crash_points.setting_of("", tmp_path, "signals", 0) == ""
+    assert crash_points.setting_of("file", tmp_path, "signals", 1) == ""
+    assert crash_points.setting_of("file", tmp_path, "signals", 0) == "before-ack:2"
+    assert crash_points.setting_of("file", tmp_path, "signals", 0) == ""

@@ -1,11 +1,14 @@
 """Ports: the user's wish first, then the remembered one, then a free one; never one twice."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from clinstream.embedded import ports
+from clinstream.embedded import claims, ports
 from schemas.errors import UserError
 
 NAMES = ["kafka", "database", "dicom"]
@@ -72,3 +75,34 @@ def test_the_same_wish_for_two_listeners_is_refused() -> None:
     port = ports.find_free()
     with pytest.raises(UserError, match="twice"):
         ports.choose(NAMES, {}, {"dicom": port, "kafka": port})
+
+
+def test_a_port_that_somebody_else_chose_and_has_not_bound_yet_is_not_taken() -> None:
+    claimed = ports.find_free()
+    chosen, moved = ports.choose(NAMES, {"kafka": claimed}, {}, [claimed])
+    assert claimed not in chosen.values()
+    assert moved == ["kafka"]
+
+
+def test_claims_of_the_living_count_and_those_of_the_dead_are_forgotten(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, sys\n"
+        "from clinstream.embedded import claims\n"
+        "with claims.held(pathlib.Path(sys.argv[1])) as others: others.add([int(sys.argv[2])])\n"
+        "print('claimed', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path), "20001"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"claimed\n"
+        with claims.held(tmp_path) as seen:
+            assert seen.taken == {20001}
+            seen.add([20002])
+        other.kill()
+    with claims.held(tmp_path) as seen:
+        assert seen.taken == frozenset()
+    assert not (tmp_path / claims.FOLDER / "20001").exists()
+    claims.release(tmp_path)
+    assert not (tmp_path / claims.FOLDER / "20002").exists()

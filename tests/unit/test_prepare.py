@@ -114,6 +114,14 @@ async def test_identity_goes_to_the_database_and_never_into_the_event(decoders: 
     assert "4711" not in repr(publish)
 
 
+async def test_a_name_that_no_database_can_store_does_not_stop_the_image(decoders: ThreadPoolExecutor) -> None:
+    lane = Lane(decoders)
+    event = lane.observed(dicom(AccessionNumber="A\0B"))
+    ((publish,),) = await lane.run(event)
+    assert isinstance(publish, Publish)
+    assert "\0" not in lane.ledger.images[event.event_id].accession_number
+
+
 async def test_an_ultrasound_is_not_applicable_and_its_pixels_are_not_decoded(decoders: ThreadPoolExecutor) -> None:
     lane = Lane(decoders)
     ((decide,),) = await lane.run(lane.observed(dicom(modality="US", cut=100), modality="US"))

@@ -1,9 +1,12 @@
 """The one-step lane of vitals, with a fake ledger and a fake model server."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from adapters.database import Key, Visible
 from adapters.fakes.clock import FakeClock
 from consumers.ask import Ask
 from consumers.outcomes import DeadLetter, Decide, Publish
@@ -87,6 +90,19 @@ async def test_a_redelivery_publishes_the_stored_result_again_without_asking_the
     ((again,),) = await lane.run(event)
     assert (again.id, again.event) == (first.id, first.event)
     assert len(lane.triton.asked) == 1
+
+
+async def test_a_redelivery_does_not_publish_what_was_withdrawn_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = Lane()
+    event = steps.vitals()
+    await lane.run(event)
+    visible = lane.ledger.already_visible
+
+    async def withdrawn(keys: Sequence[Key]) -> dict[Key, Visible]:
+        return {key: replace(found, withdrawn_at=steps.NOW) for key, found in (await visible(keys)).items()}
+
+    monkeypatch.setattr(lane.ledger, "already_visible", withdrawn)
+    assert await lane.run(event) == [[]]
 
 
 async def test_the_same_content_from_another_event_is_a_sighting() -> None:

@@ -23,6 +23,7 @@ def lack(monkeypatch: pytest.MonkeyPatch, *found: list[str]) -> list[tuple[str, 
         made.append(python)
 
     monkeypatch.setattr(setup, "_make_environment", make)
+    monkeypatch.setattr(setup, "_check_packages", lambda environment: None)
     monkeypatch.setattr(toolchain, "packaged_triton", lambda environment: TritonProgram(Path("/bin/true")))
     monkeypatch.setattr(toolchain, "unresolved_libraries", lambda program: next(answers))
     return made
@@ -55,6 +56,18 @@ def test_an_installation_that_was_interrupted_is_made_anew_and_a_complete_one_is
     setup.bring(tmp_path, {"triton"}, said_nothing)
     assert len(made) == 1
     assert toolchain.missing(tmp_path, ["kafka"])[0].downloadable
+
+
+@pytest.mark.parametrize(("answer", "works"), [("exit 0", True), ("exit 1", False)])
+def test_an_environment_with_the_wrong_numpy_is_refused(tmp_path: Path, answer: str, works: bool) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text(f"#!/bin/sh\n{answer}\n")
+    (tmp_path / "bin" / "python").chmod(0o755)
+    if works:
+        setup._check_packages(tmp_path)
+        return
+    with pytest.raises(UserError, match="numpy 1"):
+        setup._check_packages(tmp_path)
 
 
 def test_jars_that_are_not_the_pinned_ones_are_refused(tmp_path: Path) -> None:

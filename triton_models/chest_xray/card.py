@@ -14,12 +14,12 @@ CARD = ModelCard(
     labels=("normal", "pneumonia"),
     positive_label="pneumonia",
     operating_point=OperatingPoint(
-        threshold=0.5,
+        threshold=0.0991,
         sensitivity=(0.0, 0.0, 1.0),
         specificity=(0.0, 0.0, 1.0),
         measured_on="not measured yet",
     ),
-    abstention_band=(0.45, 0.55),
+    abstention_band=(0.0479, 0.12),
     intended_use=IntendedUse(
         statement="Frontal (AP or PA) chest radiographs of children aged 1 to 5; adults are tolerated, not validated",
         modalities=frozenset({"CR", "DX"}),

@@ -15,11 +15,12 @@ from triton_models.chest_xray.shifts import SHIFTS
 
 Floats = npt.NDArray[np.float64]
 RECALL = 0.98
+"""99 % was tried: it costs 10 points of specificity on validation, 34 on cropped views and 37 on adult normals."""
 MARGIN_RECALL = 0.95
-MISSED_BELOW = 0.01
+MISSED_BELOW = 0.005
 """Share of validation pneumonia below the abstention band: what an answer of `normal` outside it may miss."""
-ALARMED_ABOVE = 0.90
-"""Share of validation normals below the upper end of the band."""
+ALARMED_ABOVE = 0.97
+"""Share of validation normals below the upper end of the band: an answer of `pneumonia` above it alarms the rest."""
 CHOOSING_SHIFTS = (
     "as delivered",
     "equalised",
@@ -114,7 +115,7 @@ def calibration_error(truth: npt.NDArray[np.bool_], scores: Floats, bins: int = 
 
 
 def operating_threshold(truth: npt.NDArray[np.bool_], by_shift: Mapping[str, Floats]) -> float:
-    """The threshold for recall of 98 % on all shifts taken together and of 95 % on each alone, of validation only."""
+    """The threshold, from validation only: recall 98 % as delivered and on all shifts together, 95 % on each alone."""
     together = np.concatenate(list(by_shift.values()))
     repeated = np.tile(truth, len(by_shift))
     pooled = figures.threshold_for(repeated, together, RECALL)

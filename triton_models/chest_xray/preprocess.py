@@ -9,7 +9,7 @@ from schemas.errors import OutOfRange, Unprocessable
 Grey = npt.NDArray[np.uint8]
 
 PREPROCESSING_VERSION = "1.0.0"
-SIDE = 160
+SIDE = 128
 MAX_ASPECT = 1.25
 FLAT = 6
 """Grey levels within which an outer row or column counts as padding: JPEG leaves up to 5 on black bars."""
@@ -18,7 +18,7 @@ BLANK = 8
 
 
 def prepare(display: Grey) -> Grey:
-    """uint8 [1, 160, 160] from uint8 rows x columns as a person would see them (bone white, air black).
+    """uint8 [1, 128, 128] from uint8 rows x columns as a person would see them (bone white, air black).
 
     Flat bars around the picture go, then what is longer than 5:4 loses its ends, then it is resized without regard to
     the rest of the aspect: training stretches images by up to 1.3 either way, so neither bars nor shape tell a class.

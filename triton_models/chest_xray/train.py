@@ -32,7 +32,7 @@ from triton_models.trained import TrainedModel
 
 Progress = Callable[[str], None]
 SEED = 20261120
-CACHE_SIDE = 192
+CACHE_SIDE = 160
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -42,7 +42,7 @@ class Recipe:
 
     side: int = SIDE
     width: int = 32
-    epochs: int = 24
+    epochs: int = 20
     batch: int = 32
     peak_rate: float = 1.5e-3
     weight_decay: float = 0.05
@@ -50,7 +50,7 @@ class Recipe:
     mixup: float = 0.2
     average: float = 0.997
     subtype_weight: float = 0.3
-    choose_last: int = 7
+    choose_last: int = 6
     people: int | None = None
 
 

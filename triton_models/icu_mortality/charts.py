@@ -57,7 +57,7 @@ def _confusion(scores: Scores, died: Labels, threshold: float) -> Figure:
         [[np.sum((died == truth) & (called == call)) for call in (False, True)] for truth in (False, True)]
     )
     figure, axes = _axes(f"Test stays at threshold {threshold:g}", "called", "outcome")
-    axes.imshow(counts, cmap="Blues")
+    axes.imshow(counts, cmap="Blues", vmax=2 * counts.max())
     for row, column in np.ndindex(2, 2):
         axes.text(column, row, str(counts[row, column]), ha="center", va="center")
     axes.set_xticks([0, 1], ["survives", "dies"])

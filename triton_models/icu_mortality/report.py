@@ -25,6 +25,7 @@ AUROC_TARGET = 0.82
 GAP_LIMIT = 0.10
 CAPACITY_FLOOR = 0.65
 ABSTAIN_SHARE = 0.10
+RECALL = 0.80
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,8 @@ def write(out_dir: Path, run: Run) -> TrainedModel:
 
 
 def choose_threshold(scores: Scores, died: Labels) -> float:
-    """The validation score with the largest sensitivity + specificity; rounded down to four digits."""
-    candidates = np.unique(scores)
-    sensitivity = np.array([(scores[died] >= value).mean() for value in candidates])
-    specificity = np.array([(scores[~died] < value).mean() for value in candidates])
-    best = candidates[int(np.argmax(sensitivity + specificity))]
-    return float(np.floor(best * 1e4) / 1e4)
+    """The largest threshold that finds four of five deaths of the validation stays; rounded down to four digits."""
+    return float(np.floor(figures.threshold_for(died, scores, RECALL) * 1e4) / 1e4)
 
 
 def abstention_band(scores: Scores, threshold: float) -> tuple[float, float]:
