@@ -3,6 +3,7 @@
 Everything else receives what it needs as arguments, so this is the one place to read what depends on what.
 """
 
+import sys
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 NEEDS = frozenset({"publisher", "database", "store", "inference", "releases", "decoders"})
 # Two threads: the codecs and numpy release the interpreter lock, and a lane's process shares the box with others.
 DECODER_THREADS = 2
+SWITCH_S = 0.0005
 
 
 @dataclass
@@ -119,6 +121,9 @@ async def _open(found: Services, wanted: frozenset[str], cards: tuple[ModelCard,
         stack.push_async_callback(book.stop)
         opened["releases"] = book
     if "decoders" in wanted:
+        # Decoding holds the interpreter lock for milliseconds at a time; by default the event loop would ask for it
+        # back only after 5 ms, at each of its steps.
+        sys.setswitchinterval(SWITCH_S)
         decoders = ThreadPoolExecutor(DECODER_THREADS, thread_name_prefix="decode")
         stack.callback(decoders.shutdown, wait=True)
         opened["decoders"] = decoders

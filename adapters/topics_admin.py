@@ -1,5 +1,6 @@
 """Topics as the brokers hold them: made from the table, checked against it, and how far each group has read."""
 
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ LATEST = -1
 EARLIEST = -2
 COORDINATOR_DEADLINE_S = 10.0
 COORDINATOR_PAUSE_S = 0.2
+WIDENED_DEADLINE_S = 10.0
+CONNECT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Lag:
 @contextmanager
 def admin(settings: KafkaSettings) -> Iterator[KafkaAdminClient]:
     """A connection for administration; what Kafka says about being away becomes BrokerUnavailable."""
+    if not any(_listens(place) for place in settings.bootstrap_servers.split(",")):
+        raise BrokerUnavailable(f"Kafka at {settings.bootstrap_servers} does not answer")
     client = None
     try:
         client = KafkaAdminClient(
@@ -64,6 +69,16 @@ def admin(settings: KafkaSettings) -> Iterator[KafkaAdminClient]:
     finally:
         if client is not None:
             client.close()
+
+
+def _listens(place: str) -> bool:
+    # Asked first: kafka-python would try for 20 s, and leave its socket open.
+    host, _, port = place.strip().rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def topic_names(tasks: Iterable[str]) -> tuple[str, ...]:
@@ -95,6 +110,7 @@ def ensure_topics(settings: Settings, tasks: Iterable[str]) -> list[str]:
         narrow = {n: row.partitions for n, row in rows.items() if n in present and len(present[n]) < row.partitions}
         if narrow:
             client.create_partitions(narrow)
+            _wait_until_wide(client, narrow)
         known = [
             ConfigResource(ConfigResourceType.TOPIC, name, configs=row.settings())
             for name, row in rows.items()
@@ -103,6 +119,15 @@ def ensure_topics(settings: Settings, tasks: Iterable[str]) -> list[str]:
         if known:
             client.alter_configs(known, raise_on_unknown=False)
     return missing
+
+
+def _wait_until_wide(client: KafkaAdminClient, wanted: dict[str, int]) -> None:
+    # The controller has them at once, the brokers' metadata some tenths of a second later.
+    give_up = time.monotonic() + WIDENED_DEADLINE_S
+    while any(len(_partitions(client, [name]).get(name, [])) < count for name, count in wanted.items()):
+        if time.monotonic() > give_up:
+            raise BrokerUnavailable(f"new partitions of {', '.join(sorted(wanted))} did not appear")
+        time.sleep(COORDINATOR_PAUSE_S)
 
 
 def _create_unless_there(client: KafkaAdminClient, name: str, wanted: dict[str, object]) -> None:

@@ -1,7 +1,6 @@
 """The command line: which commands there are, and how a mistake of the user is told; no command's own work."""
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 
@@ -17,10 +16,8 @@ COMMANDS = (
     "status",
     "demo",
     "send",
-    "override",
     "results",
     "where",
-    "route",
     "reconcile",
     "dead",
     "resume",
@@ -44,9 +41,7 @@ def build(asked: Sequence[str] = ()) -> typer.Typer:
     app.callback()(_nothing_in_common)
     first = next((word for word in asked if not word.startswith("-")), "")
     for name in (first,) if first in COMMANDS else COMMANDS:
-        module = f"clinstream.commands.{name}"
-        if importlib.util.find_spec(module) is not None:
-            importlib.import_module(module).register(app)
+        importlib.import_module(f"clinstream.commands.{name}").register(app)
     return app
 
 

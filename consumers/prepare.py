@@ -24,7 +24,7 @@ from schemas.events import Base, Fate, ImageObserved, ImagePrepared, Origin, Out
 from triton_models.model import Model
 
 # Routine images share their transactions: with batches of 8 these cost 0.5 ms of processor time an image, half with 16.
-BATCHES: dict[str, Batch] = {"stat": Batch(1, 0.0), "routine": Batch(16, 0.01, at_once=2)}
+BATCHES: dict[str, Batch] = {"stat": Batch(1, 0.0), "routine": Batch(16, 0.01, at_once=3)}
 # Files in memory at once: an instance may have 50 MB.
 OPEN = 4
 ANY_TASK = "*"
@@ -93,7 +93,7 @@ class Prepare:
         self.lane = lane
         self.name = f"imaging-prepare.{lane}"
         self.batch = BATCHES[lane]
-        self.in_flight = 32
+        self.in_flight = 48
         self._models = {name: model for name, model in models.items() if model.card.consumes == "image"}
         self._store, self._database = store, database
         self._decoders, self._clock = decoders, clock

@@ -11,12 +11,13 @@ from adapters import bootstrap, dicom_reading, imaging
 from adapters.pixels import BlobStore
 from adapters.triton import PRIORITIES, Inference, triton_name
 from consumers import infer, prepare
+from schemas import ids
 from schemas.events import ImageObserved
 from triton_models.model import Model
 
 
 async def rate(store: BlobStore, inference: Inference, model: Model, images: Sequence[ImageObserved]) -> float:
-    """Images a second, with the threads, request sizes and requests in flight that the lane has."""
+    """Images a second, with the threads, request sizes and requests side by side that the lane has."""
     size = infer.BATCHES["routine"].max_events
     at_once = asyncio.Semaphore(infer.BATCHES["routine"].at_once)
     started = time.monotonic()
@@ -49,4 +50,8 @@ async def _chunk(
 
 
 def _tensor(model: Model, data: bytes) -> prepare.Tensor:
-    return model.prepare(imaging.to_display(dicom_reading.decode_dicom(data)))
+    """What the lane does to a file, the two hashes by which it knows file and content included."""
+    ids.sha256_hex(data)
+    image = dicom_reading.decode_dicom(data)
+    imaging.pixel_hash(image)
+    return model.prepare(imaging.to_display(image))

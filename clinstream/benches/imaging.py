@@ -27,11 +27,11 @@ async def run(plant: Plant, *, repeats: int, count: int, originals: Sequence[np.
     cpu: dict[str, list[float]] = {part: [] for part in PARTS}
     for repeat in range(repeats + 1):
         size = count if repeat else max(16, count // 8)
-        work = await load.images(store, originals, 2 * size)
+        work = await load.images(store, originals, size)
         # Who goes first alternates: what one leaves warm, the other finds.
-        first = await direct.rate(store, inference, model, work[size:]) if repeat % 2 else 0.0
-        passed = await _through_the_lane(plant, work[:size])
-        baseline = first or await direct.rate(store, inference, model, work[size:])
+        first = await direct.rate(store, inference, model, work) if repeat % 2 else 0.0
+        passed = await _through_the_lane(plant, work)
+        baseline = first or await direct.rate(store, inference, model, work)
         if repeat:
             theirs.append(baseline)
             ours.append(passed["rate"])

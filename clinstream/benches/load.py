@@ -7,7 +7,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import pydicom
 from PIL import Image
+from pydicom.dataset import Dataset
 
 from adapters import dicom_reading
 from adapters.kafka import Message, Publisher
@@ -61,16 +63,24 @@ def _vitals(stay: str, values: Sequence[float], missing: Sequence[bool], now: da
     )
 
 
-def pictures(folder: Path | None, most: int = 32) -> list[np.ndarray]:
+def pictures(folder: Path | None, side: int = 1536, most: int = 32) -> list[np.ndarray]:
     """Real X-rays to make work of, as uint8 greys: those of `folder`, else the packaged ones.
 
-    Raises UserError when there is none.
+    Smaller ones are enlarged until the longer side has `side` pixels: radiographs have 2 to 10 million of them (a CR
+    plate of 18 x 24 cm 1,760 x 2,140), and a thumbnail would measure the log and not the work. Raises UserError when
+    there is none.
     """
     place = folder or SAMPLES
     found = sorted(path for path in place.rglob("*") if path.suffix.lower() in PICTURES)[:most]
     if not found:
         raise UserError(f"There is no JPEG or PNG picture in {place}; name a folder of X-rays with --images.")
-    return [np.asarray(Image.open(path).convert("L")) for path in found]
+    return [_enlarged(Image.open(path).convert("L"), side) for path in found]
+
+
+def _enlarged(picture: Image.Image, side: int) -> np.ndarray:
+    factor = max(1.0, side / max(picture.size))
+    size = (round(picture.width * factor), round(picture.height * factor))
+    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
 
 
 async def images(
@@ -78,17 +88,34 @@ async def images(
 ) -> list[ImageObserved]:
     """`count` stored objects: the originals in turn, the last row noisy, so that no two share their pixels."""
     random = np.random.default_rng()
+    templates = [(pixels.copy(), _wrapped(pixels)) for pixels in originals[:count]]
     made = []
     for number in range(count):
-        pixels = originals[number % len(originals)].copy()
+        pixels, dataset = templates[number % len(templates)]
         pixels[-1] = random.integers(0, 256, pixels.shape[1], dtype=np.uint8)
-        picture = io.BytesIO()
-        Image.fromarray(pixels).save(picture, "PNG", compress_level=0)
-        data = wrap(picture.getvalue(), Wrapping(view="PA"), simulated=True)
+        data = _file(dataset, pixels)
         digest = ids.sha256_hex(data)
         await store.put(blob_uri("pixels", digest), data, durable=False)
         made.append(_image(data, digest, priority))
     return made
+
+
+def _wrapped(pixels: np.ndarray) -> Dataset:
+    picture = io.BytesIO()
+    Image.fromarray(pixels).save(picture, "PNG", compress_level=0)
+    return pydicom.dcmread(io.BytesIO(wrap(picture.getvalue(), Wrapping(view="PA"), simulated=True)))
+
+
+def _file(dataset: Dataset, pixels: np.ndarray) -> bytes:
+    """The object with other pixels, and UIDs of its own (PS3.5 B.2)."""
+    for name in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        setattr(dataset, name, f"2.25.{uuid4().int}")
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    raw = pixels.tobytes()
+    dataset.PixelData = raw + b"\0" * (len(raw) % 2)
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
 
 
 def _image(data: bytes, digest: str, priority: Priority) -> ImageObserved:

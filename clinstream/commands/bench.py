@@ -42,6 +42,7 @@ def bench(
     repeats: Annotated[int | None, typer.Option(min=1, help="How often; figures are medians.")] = None,
     count: Annotated[int | None, typer.Option(min=10, help="Events or images a repeat.")] = None,
     images: Annotated[Path | None, typer.Option(exists=True, help="Folder of X-ray pictures to use.")] = None,
+    side: Annotated[int, typer.Option(min=128, help="Enlarge smaller pictures to this many pixels a side.")] = 1536,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Measure the stack that is up, or a temporary one, with made-up events that never mix with clinical results.
@@ -54,14 +55,16 @@ def bench(
     # The Kafka client writes to stderr each time it tries again; what it gives up on is raised.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with _stack(as_json) as settings:
-        report = asyncio.run(_measure(settings, name, repeats or REPEATS[name], count or COUNTS[name], images))
+        size = (repeats or REPEATS[name], count or COUNTS[name])
+        report = asyncio.run(_measure(settings, name, size, images, side))
     if as_json:
         typer.echo(json.dumps(report.to_json()))
     else:
         _show(report, Console(highlight=False))
 
 
-async def _measure(settings: Settings, name: Bench, repeats: int, count: int, images: Path | None) -> "Report":
+async def _measure(settings: Settings, name: Bench, size: tuple[int, int], images: Path | None, side: int) -> "Report":
+    repeats, count = size
     # Imported here: the benches bring the consumers' libraries along, which no other command needs.
     from clinstream.benches import imaging, load, restart, stat, vitals
     from clinstream.benches.plant import plant
@@ -69,7 +72,7 @@ async def _measure(settings: Settings, name: Bench, repeats: int, count: int, im
     async with plant(settings) as found:
         if name is Bench.VITALS:
             return await vitals.run(found, repeats=repeats, count=count)
-        originals = load.pictures(images)
+        originals = load.pictures(images, side)
         if name is Bench.IMAGING:
             return await imaging.run(found, repeats=repeats, count=count, originals=originals)
         if name is Bench.STAT:

@@ -69,9 +69,10 @@ def test_without_a_picture_the_bench_says_which_option_names_some(tmp_path: Path
 
 
 def test_the_packaged_pictures_are_found() -> None:
-    found = load.pictures(None)
+    found = load.pictures(None, 512)
     assert found
     assert all(each.dtype == np.uint8 and each.ndim == 2 for each in found)
+    assert all(max(each.shape) >= 512 for each in found)
 
 
 def test_samples_are_summed_over_the_labels_that_are_not_asked_for() -> None:

@@ -75,12 +75,20 @@ def _kafka_exam(real: KafkaPublisher, running: stack.RunningStack, topic: str) -
         return await asyncio.to_thread(lambda: [found.value for found in log.read(running.settings().kafka, [topic])])
 
     async def leave() -> None:
-        _signal(running, signal.SIGSTOP)
+        pid = int(running.component("kafka")["pid"])
+        os.kill(pid, signal.SIGSTOP)
+        # A stop takes effect thread by thread; until the last one stands still a record may get through.
+        await support.until(lambda: set(_states(pid)) == {"T"}, seconds=10, what="the broker's stop")
 
     async def come_back() -> None:
         _signal(running, signal.SIGCONT)
 
     return Exam(real, topic, read, leave, come_back)
+
+
+def _states(pid: int) -> list[str]:
+    """State of each thread of a process (proc(5), field 3 of stat)."""
+    return [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
 
 
 def _signal(running: stack.RunningStack, number: signal.Signals) -> None:

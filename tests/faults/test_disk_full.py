@@ -15,7 +15,8 @@ import pytest
 from tests.support import faults
 from tests.support.oracle import Oracle
 from tests.support.plant import Plant, await_condition
-from tests.support.senders import Acknowledged, Flow, dispatch, readings, send_images, xrays
+from tests.support.real_events import readings, xrays
+from tests.support.senders import Acknowledged, Flow, dispatch, send_images
 
 DOORS = ("door-dicom.0", "door-dicom.1", "door-http.0")
 IMAGES = 24

@@ -7,7 +7,8 @@ from pathlib import Path
 from clinstream.sending.objects import files
 from tests.support.oracle import Oracle
 from tests.support.plant import Plant
-from tests.support.senders import Flow, data, xrays
+from tests.support.real_events import data, xrays
+from tests.support.senders import Flow
 
 
 def test_every_file_gets_a_defined_status_and_neighbours_are_answered(

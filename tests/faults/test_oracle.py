@@ -4,7 +4,8 @@ from uuid import uuid4
 
 from tests.support.oracle import Oracle
 from tests.support.plant import Plant
-from tests.support.senders import VITALS_TASK, Acknowledged, readings, send_vitals
+from tests.support.real_events import readings
+from tests.support.senders import VITALS_TASK, Acknowledged, send_vitals
 
 
 def test_an_acknowledged_event_that_is_nowhere_is_called_lost_by_both_judges(plant: Plant, oracle: Oracle) -> None:

@@ -16,17 +16,8 @@ from schemas.events import ImageObserved, VitalsObserved
 from tests.support import faults
 from tests.support.oracle import Oracle, Record
 from tests.support.plant import Plant, await_condition
-from tests.support.senders import (
-    IMAGE_TASK,
-    Acknowledged,
-    Flow,
-    dispatch,
-    readings,
-    send_images,
-    storage_object,
-    xray,
-    xrays,
-)
+from tests.support.real_events import readings, storage_object, xray, xrays
+from tests.support.senders import IMAGE_TASK, Acknowledged, Flow, dispatch, send_images
 
 NEIGHBOURS, IMAGES = 400, 12
 HTML = b"<!DOCTYPE html>\n<html><body>503 Service Unavailable</body></html>\n" * 20

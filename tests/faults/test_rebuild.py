@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.oracle import Oracle
 from tests.support.plant import Plant
-from tests.support.senders import Acknowledged, Flow, readings, xrays
+from tests.support.real_events import readings, xrays
+from tests.support.senders import Acknowledged, Flow
 
 PROJECTIONS = ("visible", "answers", "outcomes", "images")
 SAME = {

@@ -19,16 +19,8 @@ from adapters.clock import SystemClock
 from adapters.database import Database
 from tests.support.oracle import Oracle
 from tests.support.plant import Plant, await_condition
-from tests.support.senders import (
-    IMAGE_TASK,
-    VITALS_TASK,
-    Acknowledged,
-    dispatch,
-    readings,
-    send_vitals,
-    storage_object,
-    xray,
-)
+from tests.support.real_events import readings, storage_object, xray
+from tests.support.senders import IMAGE_TASK, VITALS_TASK, Acknowledged, dispatch, send_vitals
 
 
 def test_one_result_is_visible_when_the_same_reading_is_sent_five_times(plant: Plant, oracle: Oracle) -> None:

@@ -9,7 +9,8 @@ import pytest
 from tests.support import faults
 from tests.support.oracle import Oracle
 from tests.support.plant import Plant
-from tests.support.senders import IMAGE_TASK, Acknowledged, dispatch, readings, send_vitals, xrays
+from tests.support.real_events import readings, xrays
+from tests.support.senders import IMAGE_TASK, Acknowledged, dispatch, send_vitals
 
 CONSUMERS = (
     "signals.0",

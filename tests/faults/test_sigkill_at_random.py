@@ -7,7 +7,8 @@ from pathlib import Path
 from tests.support import faults
 from tests.support.oracle import Oracle
 from tests.support.plant import Plant
-from tests.support.senders import Flow, readings, xrays
+from tests.support.real_events import readings, xrays
+from tests.support.senders import Flow
 
 EVENTS = 2_000
 IMAGES = 60

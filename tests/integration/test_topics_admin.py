@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from adapters import topics_admin
 from adapters.settings import KafkaSettings, Settings
@@ -30,7 +31,7 @@ def test_a_topic_with_too_few_partitions_is_widened_and_its_configuration_set(ka
     topics_admin.ensure_topics(kafka_settings, [task])
     assert topics_admin.partition_counts(kafka_settings.kafka, [name]) == {name: 4}
     with topics_admin.admin(kafka_settings.kafka) as client:
-        asked = topics_admin.ConfigResource(topics_admin.ConfigResourceType.TOPIC, topics.OBSERVED_VITALS)
+        asked = ConfigResource(ConfigResourceType.TOPIC, topics.OBSERVED_VITALS)
         found = client.describe_configs([asked])["topic"][topics.OBSERVED_VITALS]
     assert found["flush.messages"]["value"] == "1"
     assert found["retention.ms"]["value"] == "-1"

@@ -1,7 +1,6 @@
 """A whole running clinstream in a folder of its own, seen from outside; what is done to it is in `faults`."""
 
 import asyncio
-import json
 import os
 import shutil
 import subprocess
@@ -174,11 +173,6 @@ class Plant:
             for head, _, value in samples
             if head.partition("{")[0] == name and all(label in head for label in wanted)
         )
-
-    def logs(self, name: str) -> list[dict[str, Any]]:
-        """The structured log of a process."""
-        lines = (self.home.logs / f"{name}.log").read_text(errors="replace").splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 @contextmanager

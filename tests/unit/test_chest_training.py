@@ -1,7 +1,8 @@
 """`train.py` from images to a measured ONNX, on invented images: rehearsal, rerun, refusals (ME8, ME10, GK11)."""
 
 import json
-from dataclasses import replace
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,19 @@ from PIL import Image
 from schemas.errors import UserError
 from triton_models.chest_xray import train as training
 from triton_models.chest_xray.measure import calibration_error, operating_threshold, platt
+from triton_models.trained import TrainedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own TorchScript exporter
 
 QUICK = replace(training.QUICK, people=None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A rehearsal and what it said on the way."""
+
+    trained: TrainedModel
+    told: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -42,35 +52,44 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "QUICK", QUICK)
 
 
-def test_a_rehearsal_writes_everything_that_a_release_needs(folder: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def rehearsed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One rehearsal that several tests look at."""
     told: list[str] = []
-    trained = training.train(folder, tmp_path, quick=True, progress=told.append)
-    names = {path.name for path in tmp_path.iterdir()}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training, "QUICK", QUICK)
+        return Run(training.train(folder, tmp_path_factory.mktemp("run"), quick=True, progress=told.append), told)
+
+
+def test_a_rehearsal_writes_everything_that_a_release_needs(rehearsed: Run) -> None:
+    made = rehearsed.trained.onnx.parent
     charts = {"learning_curves.png", "roc.png", "confusion.png", "scores.png"}
-    assert {"model.onnx", "metadata.json", "history.json", *charts} <= names
-    metadata = json.loads((tmp_path / "metadata.json").read_text(encoding="utf-8"))
-    assert metadata["data_hash"] == trained.data_hash
+    assert {"model.onnx", "metadata.json", "history.json", *charts} <= {path.name for path in made.iterdir()}
+    metadata = json.loads((made / "metadata.json").read_text(encoding="utf-8"))
+    assert metadata["data_hash"] == rehearsed.trained.data_hash
     assert metadata["seed"] == training.SEED
     assert {"torch", "numpy", "onnxruntime"} <= set(metadata["dependencies"])
     assert sum(value for name, value in metadata["split_sizes"].items() if "people" not in name) == 96
-    value, low, high = trained.figures["auroc, as delivered"]
+    value, low, high = rehearsed.trained.figures["auroc, as delivered"]
     assert 0.0 <= low <= value <= high <= 1.0
-    assert any("epoch 1 of 1" in line for line in told)
+    assert any("epoch 1 of 1" in line for line in rehearsed.told)
 
 
-def test_two_runs_with_one_seed_give_the_same_file(folder: Path, tmp_path: Path) -> None:
-    first = training.train(folder, tmp_path / "a", quick=True)
-    second = training.train(folder, tmp_path / "b", quick=True)
-    assert first.onnx.read_bytes() == second.onnx.read_bytes()
-    assert first.figures == second.figures
+def test_a_second_run_with_the_seed_gives_the_same_file(folder: Path, rehearsed: Run, tmp_path: Path) -> None:
+    again = training.train(folder, tmp_path, quick=True)
+    assert again.onnx.read_bytes() == rehearsed.trained.onnx.read_bytes()
+    assert again.figures == rehearsed.trained.figures
 
 
-def test_a_finished_run_is_not_trained_again(folder: Path, tmp_path: Path) -> None:
-    first = training.train(folder, tmp_path, quick=True)
+def test_a_finished_run_is_not_trained_again(
+    folder: Path, rehearsed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = Path(shutil.copytree(rehearsed.trained.onnx.parent, tmp_path / "copy"))
+    monkeypatch.setattr(training, "run_epoch", lambda *_: pytest.fail("an epoch was run"))
     told: list[str] = []
-    again = training.train(folder, tmp_path, quick=True, progress=told.append)
+    again = training.train(folder, copied, quick=True, progress=told.append)
     assert any("going on after epoch 1" in line for line in told)
-    assert again.figures == first.figures
+    assert again.figures == rehearsed.trained.figures
 
 
 def test_the_served_file_answers_what_the_network_answers(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 
 import triton_models
-from triton_models import figures, tables
+from triton_models import figures
 from triton_models.icu_mortality import table
 from triton_models.icu_mortality.card import CARD
 
@@ -33,7 +33,7 @@ def test_the_card_repeats_what_the_run_measured() -> None:
 @pytest.mark.skipif(not TABLE.is_file(), reason=f"the shared table is not at {TABLE}")
 def test_the_committed_weights_reach_the_figures_on_rows_that_no_step_of_training_saw() -> None:
     """GK3: validation accuracy and AUROC, test AUROC; ME8: the figures can be had again."""
-    found = tables.read(TABLE, table.FEATURES, table.TARGET, table.prepare)
+    found = table.read(TABLE)
     parts = table.split(found.positive)
     session = onnxruntime.InferenceSession(FOLDER / CARD.weights, providers=["CPUExecutionProvider"])
     scores = session.run(["probability"], {"features": found.rows})[0][:, 1].astype(np.float64)

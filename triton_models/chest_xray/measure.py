@@ -94,15 +94,24 @@ def platt(logits: Floats, truth: npt.NDArray[np.bool_]) -> tuple[float, float]:
     target = np.where(truth, (ill + 1) / (ill + 2), 1 / (well + 2))
     weight = np.where(truth, 0.5 / ill, 0.5 / well)
     design = np.stack([logits, np.ones_like(logits)], axis=1)
+    design[:, 0] /= max(float(np.std(logits)), 1e-9)  # of one scale, so that Newton's first step is a sensible one
+
+    def cost(at: Floats) -> float:
+        shown = design @ at
+        return float((weight * (np.logaddexp(0.0, shown) - target * shown)).sum())
+
     factors = np.array([1.0, 0.0])
     for _ in range(100):
         shown = 1 / (1 + np.exp(-np.clip(design @ factors, -60, 60)))
-        slope = design.T @ (weight * (shown - target)) + 1e-4 * (factors - np.array([1.0, 0.0]))
-        bend = (design * (weight * shown * (1 - shown))[:, None]).T @ design + 1e-4 * np.eye(2)
-        step = np.linalg.solve(bend, slope)
-        factors = factors - step
-        if float(np.abs(step).max()) < 1e-10:
+        slope = design.T @ (weight * (shown - target))
+        bend = (design * (weight * shown * (1 - shown))[:, None]).T @ design + 1e-9 * np.eye(2)
+        step, share = np.linalg.solve(bend, slope), 1.0
+        while cost(factors - share * step) > cost(factors) and share > 1e-6:
+            share /= 2
+        factors = factors - share * step
+        if float(np.abs(share * step).max()) < 1e-9:
             break
+    factors[0] /= max(float(np.std(logits)), 1e-9)
     scale = max(float(factors[0]), 0.05)
     return 1.0 / scale, float(factors[1])
 
@@ -140,5 +149,7 @@ def measure(
     for subtype in ("bacteria", "virus"):
         rows = np.array([picture.subtype == subtype for picture in pictures])
         chosen = [group for group, row in zip(groups, rows, strict=True) if row]
+        if not chosen:
+            continue
         found[f"sensitivity, {subtype}"] = figures.proportion(plain[rows] >= threshold, chosen)
     return found, kept

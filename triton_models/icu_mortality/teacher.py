@@ -17,8 +17,17 @@ def risks(rows: npt.NDArray[np.float32], died: npt.NDArray[np.bool_], seed: int)
     """
     found = np.zeros(len(died), dtype=np.float32)
     for fitted, judged in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(rows, died):
-        found[judged] = trees(seed).fit(rows[fitted], died[fitted]).predict_proba(rows[judged])[:, 1]
+        columns = _varying(rows[fitted])
+        grown = trees(seed).fit(rows[fitted][:, columns], died[fitted])
+        found[judged] = grown.predict_proba(rows[judged][:, columns])[:, 1]
     return found
+
+
+def _varying(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Which columns have two different values: scikit-learn cannot bin the others, and they tell nothing."""
+    low, high = np.fmin.reduce(rows, axis=0), np.fmax.reduce(rows, axis=0)
+    varying: npt.NDArray[np.bool_] = low < high
+    return varying
 
 
 def trees(seed: int) -> HistGradientBoostingClassifier:
