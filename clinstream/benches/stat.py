@@ -50,14 +50,15 @@ class _Backlog:
         self._start = 0.0
 
     async def fill(self, count: int) -> None:
-        """Puts `count` more routine images onto the log and waits until the lane has begun on them."""
-        if not self._sent:
+        """Puts `count` more routine images onto the log; the first time waits until the lane has begun on them."""
+        first = not self._sent
+        if first:
             self._start = await self._done()
         work = await load.images(self._plant.services.store, self._originals, count)
         await load.publish(self._plant.services.publisher, load.messages(work, topics.OBSERVED_DICOM))
-        begun = self._start + self._sent + 1
         self._sent += count
-        await self._plant.until(ROUTINE, "clinstream_events_total", begun, lane=ROUTINE)
+        if first:
+            await self._plant.until(ROUTINE, "clinstream_events_total", self._start + 1, lane=ROUTINE)
 
     async def waiting(self) -> float:
         """How many are not inferred yet."""

@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 
 PR_SET_PDEATHSIG = 1
 
@@ -17,6 +18,9 @@ def main(argv: list[str]) -> None:
     death_signal, nice, user, parent, *program = argv
     if int(nice):
         os.nice(int(nice))
+        # Linux shares processors between sessions first (sched(7), autogroup), and each component is a session.
+        with suppress(OSError), open("/proc/self/autogroup", "w") as group:
+            group.write(nice)
     if user != "-":
         uid, gid = (int(part) for part in user.split(":"))
         os.setgroups([])

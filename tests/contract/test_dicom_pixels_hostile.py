@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit
 
 from adapters import dicom_reading
 from adapters.dicom_reading import decode_dicom
@@ -34,7 +34,7 @@ def test_a_missing_element_is_named(name: str) -> None:
     if name == "BitsAllocated":
         data = dicom(GREYS).replace(b"\x28\x00\x00\x01US", b"\x28\x00\x01\x09US")
     else:
-        data = dicom(GREYS, **{name: None})
+        data = dicom(GREYS, ExplicitVRLittleEndian, **{name: None})
     assert name in refusal(data)
 
 
@@ -84,7 +84,7 @@ def test_finite_float_pixels_are_read() -> None:
 )
 def test_a_header_that_cannot_be_true_is_refused(elements: dict[str, object], why: str) -> None:
     with pytest.raises(Unprocessable, match=why):
-        decode_dicom(dicom(GREYS, **elements))
+        decode_dicom(dicom(GREYS, ExplicitVRLittleEndian, **elements))
 
 
 def test_an_unknown_transfer_syntax_is_named() -> None:
@@ -105,8 +105,8 @@ def test_a_codestream_of_another_size_than_the_header_is_refused_unread() -> Non
 
 def test_a_deflated_bomb_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dicom_reading, "MAX_INFLATED_BYTES", 1 << 27)
-    head = dicom(GREYS).split(b"\x08\x00\x16\x00UI")[0].replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
-    head = bytearray(head)
+    plain = dicom(GREYS).split(b"\x08\x00\x16\x00UI")[0].replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
+    head = bytearray(plain)
     length_of_uid = head.index(b"\x02\x00\x10\x00UI") + 6
     head[length_of_uid : length_of_uid + 2] = (22).to_bytes(2, "little")
     head[140:144] = (len(head) - 144).to_bytes(4, "little")

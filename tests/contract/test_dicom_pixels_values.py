@@ -51,7 +51,7 @@ def _dicom(stored: np.ndarray, syntax: str, elements: dict[str, object]) -> byte
 
 
 def shown(stored: np.ndarray, **elements: object) -> list[int]:
-    return to_display(decode_dicom(dicom(stored, **elements))).ravel().tolist()
+    return to_display(decode_dicom(dicom(stored, ExplicitVRLittleEndian, **elements))).ravel().tolist()
 
 
 def lut(first: int, bits: int, entries: list[int]) -> list[Dataset]:

@@ -13,7 +13,8 @@ def picture(rows: int, columns: int) -> np.ndarray:
     y, x = np.mgrid[0:rows, 0:columns]
     waves = 90 + 50 * np.sin((x + 5) / 9.0) * np.cos(y / 13.0)
     disc = 80 * (((y - rows / 2) ** 2 + (x - columns / 2) ** 2) < (min(rows, columns) / 5) ** 2)
-    return (waves + disc).astype(np.uint8)
+    made: np.ndarray = (waves + disc).astype(np.uint8)
+    return made
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(160, 160), (224, 224), (2140, 1760), (100, 700), (33, 47)])
