@@ -1,0 +1,47 @@
+"""The measurements run from end to end on a real stack; small, so their figures mean nothing, but their shape does."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support import stack
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[stack.RunningStack]:
+    with stack.temporary_home() as home, stack.start_stack(home) as found:
+        yield found
+
+
+def bench(running: stack.RunningStack, *words: str) -> dict[str, Any]:
+    asked = subprocess.run(
+        [sys.executable, "-m", "clinstream", "bench", *words, "--json"],
+        env={**os.environ, "CLINSTREAM_HOME": str(running.home)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stderr
+    found: dict[str, Any] = json.loads(asked.stdout)
+    return found
+
+
+def test_vitals_are_measured_against_the_naive_loop_and_beat_it(running: stack.RunningStack) -> None:
+    found = bench(running, "vitals", "--repeats", "1", "--count", "1000")
+    assert found["ratios"]["over_naive"] > 1
+    assert found["figures"]["end_to_end"]["unit"] == "events/s"
+
+
+def test_images_are_measured_against_triton_driven_directly_and_run_in_batches(running: stack.RunningStack) -> None:
+    found = bench(running, "imaging", "--repeats", "1", "--count", "48", "--side", "256")
+    assert 0 < found["ratios"]["end_to_end_over_direct_triton"] < 5
+    assert found["figures"]["mean_triton_batch"]["value"] > 1
+    assert found["figures"]["cpu_outside_decoding_and_triton"]["value"] > 0
