@@ -380,9 +380,9 @@ def _learn(
         late = epoch >= recipe.epochs - recipe.choose_last
         for name in CHOOSING_SHIFTS[: 4 if late else 1]:
             row[f"auroc, {name}"] = rank_auroc(judged, logits_of(state.averaged.module, views[name]))
-        row["worst"] = min(value for name, value in row.items() if name.startswith("auroc")) if late else 0.0
+        row["worst"] = min(value for name, value in row.items() if name.startswith("auroc")) if late else -1.0
         row["seconds"] = time.monotonic() - began
-        if late and row["worst"] > max((earlier["worst"] for earlier in state.history), default=0.0):
+        if late and row["worst"] > max((earlier["worst"] for earlier in state.history), default=-1.0):
             torch.save(state.averaged.module.state_dict(), chosen)
         state.history.append(row)
         state.save(last, mark)
