@@ -52,7 +52,7 @@ setup: .venv/serve.done ## download what the embedded servers need
 
 .venv/serve.done: requirements/serve.lock .venv/project.done
 	@echo "Installing what serving needs"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirements requirements/serve.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode --requirements requirements/serve.lock
 	@$(BIN)/python -c "$(WARM)"
 	@touch $@
 

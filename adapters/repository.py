@@ -4,7 +4,6 @@ One folder a card version and lane: `<name>/config.pbtxt`, `<name>/1/model.onnx`
 backend's `<name>/1/model.py`. It is generated data: written at every start, never kept in version control.
 """
 
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -114,7 +113,8 @@ def _write(folder: Path, entry: Entry, profile: Profile, stat: bool) -> None:
     version = folder / "1"
     version.mkdir(parents=True, exist_ok=True)
     _put(folder / "config.pbtxt", config_text(entry.card, profile, stat).encode())
-    _link(entry.weights, version / "model.onnx")
+    # A copy, never a link: what is served must not change when a run writes new weights over the old file.
+    _put(version / "model.onnx", entry.weights.read_bytes())
     backend = version / "model.py"
     if profile == "cpu":
         _put(backend, BACKEND.read_bytes())
@@ -129,19 +129,6 @@ def _put(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + ".part")
     part.write_bytes(content)
     part.replace(path)
-
-
-def _link(source: Path, target: Path) -> None:
-    """A hard link where the file system allows one, else a copy; replaced only when the content differs."""
-    if target.is_file() and (target.samefile(source) or target.read_bytes() == source.read_bytes()):
-        return
-    part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
-        shutil.copyfile(source, part)
-    part.replace(target)
 
 
 def _tensors(kind: str, specs: Sequence[TensorSpec]) -> str:

@@ -197,9 +197,14 @@ def from_environment() -> dict[str, dict[str, Any]]:
 
 
 def child_environment(home: Path) -> dict[str, str]:
-    """The environment of a process of ours: the caller's, pointed at `home`, with output that is not held back."""
+    """The environment of a process of ours: the caller's, pointed at `home`, with output that is not held back.
+
+    Compiled modules are kept even where the caller's shell asks not to: each start without them compiles 460 modules
+    anew (3 s of one core, for each of ten processes).
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {
-        **os.environ,
+        **inherited,
         "CLINSTREAM_HOME": str(home),
         "CLINSTREAM_CACHE": str(_cache()),
         "PYTHONUNBUFFERED": "1",
