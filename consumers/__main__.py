@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import uvloop
 
 from adapters import bootstrap, settings, telemetry
-from consumers import pipelines, process
+from consumers import pipelines, process, running
 from schemas.errors import ClinstreamError
 
 EXIT_BROKEN = 1
@@ -35,18 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(name: str, index: int) -> None:
-    stop = process.stop_on_signals()
+    stop = running.stop_on_signals()
     known = settings.load()
     metrics = telemetry.serve_metrics(known.metrics_port(name, index))
     here = process.ConsumerProcess(name, index, known)
     try:
         if name == RELAY:
             async with bootstrap.services(known, pipelines.EVERYONE) as services:
-                await process.run_beside(here, pipelines.relay(services).run, stop)
+                await running.run_beside(here, pipelines.relay(services).run, stop)
             return
         pipeline = pipelines.PIPELINES[name]
         async with bootstrap.services(known, pipeline.needs, cards=pipelines.cards(pipeline.needs)) as services:
-            await process.run(here, pipeline.build(known, services, name), services, stop)
+            await running.run(here, pipeline.build(known, services, name), services, stop)
     finally:
         metrics.close()
 

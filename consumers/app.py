@@ -1,6 +1,6 @@
 """The loop: pulls events from Kafka through Faust and hands them to a lane. The only file that knows Faust.
 
-Every setting that matters is set in `loop_settings`; the traps behind this file are in docs/decisions/0010.
+Every setting that matters is in `loop_settings`; the traps behind this file are in docs/decisions/0005.
 """
 
 import asyncio

@@ -1,23 +1,15 @@
-"""A consumer process: its identity, what it is made of, and what must hold before it may join its group."""
+"""A consumer process: its name, group and member id, and what it is made of; how it runs is in `running`."""
 
-import asyncio
-import gc
-import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from adapters import telemetry, topics_admin
 from adapters.clock import Clock
 from adapters.kafka import Publisher
 from adapters.settings import Settings
-from consumers import crash_points
-from consumers.identity_lock import identity, instance_id
+from consumers.identity_lock import instance_id
 from consumers.settle import Decisions
 from consumers.steps import Step
-from schemas.errors import Conflict
-
-log = telemetry.logger("process")
 
 
 class Needs(Protocol):
@@ -55,60 +47,3 @@ class ConsumerProcess:
     def instance_id(self, topics: tuple[str, ...]) -> str:
         """The static member id at the brokers."""
         return instance_id(self.name, self.index, topics)
-
-
-def stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set; call it from the running loop, before anything is opened."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
-
-
-async def run(process: ConsumerProcess, step: Step, services: Needs, stop: asyncio.Event) -> None:
-    """Runs the step over its topics until `stop` is set, then finishes what is in flight and leaves.
-
-    Raises Conflict when the same process runs already or a topic does not exist, BrokerUnavailable when Kafka is
-    away at the start, RuntimeError when the process should be started anew.
-    """
-    from consumers import app  # Faust takes 0.6 s to import, which `--help` and the checks before need not wait for
-
-    settings = process.settings
-    crash_points.arm(crash_points.setting_of(settings.crash_point, settings.home, process.name, process.index))
-    with identity(settings.home, process.name, process.index):
-        missing = await asyncio.to_thread(topics_admin.missing_topics, settings.kafka, step.topics)
-        if missing:
-            raise Conflict(f"Kafka has no topic {', '.join(missing)}; `clinstream up` makes them")
-        log.info("starts", group=process.group, topics=list(step.topics))
-        # What is loaded by now stays: the collector need not look at it again, nor so often at what passes through
-        # (reading an envelope took 46 us with its default thresholds, 11 us so).
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 20)
-        await app.run(process, step, services, stop)
-        log.info("ended")
-
-
-async def run_beside(
-    process: ConsumerProcess, work: Callable[[], Coroutine[None, None, None]], stop: asyncio.Event
-) -> None:
-    """Runs work that reads no topic until `stop` is set.
-
-    Raises what ends the work by itself, and Conflict when the same process runs already.
-    """
-    with identity(process.settings.home, process.name, process.index):
-        log.info("starts")
-        running = asyncio.ensure_future(work())
-        stopping = asyncio.ensure_future(stop.wait())
-        telemetry.metrics().ready.set(1)
-        try:
-            await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                running.result()
-        finally:
-            telemetry.metrics().ready.set(0)
-            for each in (running, stopping):
-                each.cancel()
-            await asyncio.gather(running, stopping, return_exceptions=True)
-        log.info("ended")

@@ -13,7 +13,7 @@ import pytest
 from adapters import topics_admin
 from adapters.settings import Settings
 from clinstream.reconciliation import log
-from consumers import process
+from consumers import process, running
 from consumers.delivery import Delivery
 from consumers.identity_lock import identity, instance_id
 from consumers.outcomes import Batch, Outcome
@@ -83,7 +83,7 @@ async def test_a_second_process_of_one_identity_is_refused_and_named(kafka_setti
     async with toy(settings, name, topic, topic + ".out") as first:
         await first.wait_for('"event":"reads"')
         with pytest.raises(Conflict, match=f"{name} number 0 runs already as process {first.pid}"):
-            await process.run(process.ConsumerProcess(name, 0, settings), step(topic), support.Around(None), stop())  # type: ignore[arg-type]
+            await running.run(process.ConsumerProcess(name, 0, settings), step(topic), support.Around(None), stop())  # type: ignore[arg-type]
 
 
 def test_the_lock_goes_with_its_process(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ async def test_a_missing_topic_is_named_and_the_process_does_not_start(
     settings = support.at_home(kafka_settings, tmp_path)
     topic = support.fresh_name("missing")
     with pytest.raises(Conflict, match=topic):
-        await process.run(process.ConsumerProcess("x", 0, settings), step(topic), support.Around(None), stop())  # type: ignore[arg-type]
+        await running.run(process.ConsumerProcess("x", 0, settings), step(topic), support.Around(None), stop())  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Each server stopped for 20 s and brought back, then SIGKILLed, while events flow: nothing lost, nothing put aside."""
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tests.support import faults
 from tests.support.oracle import Oracle
 from tests.support.plant import PARTS, Plant, await_condition
 from tests.support.real_events import readings, xrays
-from tests.support.senders import Flow
+from tests.support.senders import IMAGE_TASK, Flow
 
 EVENTS = 2_000
 IMAGES = 30
@@ -71,15 +72,20 @@ def test_nothing_is_lost_or_put_aside_when_a_server_is_away_for_20_s_and_then_ki
 def test_nothing_is_lost_or_put_aside_when_the_object_store_is_away_for_20_s(
     plant: Plant, oracle: Oracle, tmp_path: Path
 ) -> None:
+    lane = "imaging-prepare.routine.0"
     flow = Flow(plant, readings(EVENTS), xrays(IMAGES, tmp_path), seconds=SECONDS)
-    time.sleep(2.0)
-    with faults.store_away(plant):
-        back_at = time.monotonic() + OUTAGE_S
-        await_condition(lambda: _parked(plant, "store"), OUTAGE_S, "a lane says that it waits for the store")
-        # One that starts while the store is away must not take an empty folder for it.
-        faults.kill(plant, "imaging-prepare.routine.0")
-        time.sleep(max(0.0, back_at - time.monotonic()))
-        refused = flow.sent.tries_again
+    with ExitStack() as held:
+        # Without the store the doors take nothing, so somebody has to be late for images that they took before.
+        held.enter_context(faults.hanging(plant, lane))
+        await_condition(lambda: flow.acknowledged(IMAGE_TASK) >= 5, 15.0, "the door took the first images")
+        with faults.store_away(plant):
+            back_at = time.monotonic() + OUTAGE_S
+            held.close()
+            await_condition(lambda: _parked(plant, "store"), OUTAGE_S, "a lane says that it waits for the store")
+            # One that starts while the store is away must not take an empty folder for it.
+            faults.kill(plant, lane)
+            time.sleep(max(0.0, back_at - time.monotonic()))
+            refused = flow.sent.tries_again
     sent = flow.wait()
 
     verdict = oracle.judge(sent)

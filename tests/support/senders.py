@@ -126,10 +126,10 @@ class Flow:
             self._pool.submit(send_images, plant, images, self.sent, seconds=seconds),
         ]
 
-    @property
-    def over(self) -> bool:
-        """Whether everything has been acknowledged, or sending failed."""
-        return all(work.done() for work in self._works)
+    def acknowledged(self, task: str) -> int:
+        """How many events for this task are on the list now."""
+        with self.sent.lock:
+            return list(self.sent.events.values()).count(task)
 
     def wait(self) -> Acknowledged:
         """The sender's list, once everything is on it."""

@@ -12,7 +12,7 @@ from adapters import telemetry
 from adapters.clock import SystemClock
 from adapters.kafka import KafkaPublisher
 from adapters.settings import KafkaSettings, load
-from consumers import process
+from consumers import process, running
 from consumers.delivery import Delivery
 from consumers.outcomes import Batch, Outcome, Publish
 from schemas.errors import ClinstreamError
@@ -38,13 +38,13 @@ class PassOn(ToyStep):
 
 async def main(home: str, address: str, name: str, index: str, come: str, go: str) -> None:
     """Runs until it is told to stop, or killed."""
-    stop = process.stop_on_signals()
+    stop = running.stop_on_signals()
     settings = load(Path(home)).model_copy(update={"kafka": KafkaSettings(bootstrap_servers=address)})
     publisher = KafkaPublisher(settings.kafka, SystemClock())
     await publisher.start()
     try:
         here = process.ConsumerProcess(name, int(index), settings)
-        await process.run(here, PassOn(come, go), Around(publisher), stop)
+        await running.run(here, PassOn(come, go), Around(publisher), stop)
     finally:
         await publisher.stop()
 
