@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 1_000_000  # below the broker's default message.max.bytes of 1,048,588, headers included
 START_DEADLINE_S = 20.0
+RETRY_BACKOFF_MS = 100
 STOP_DEADLINE_S = 5.0
 
 
@@ -130,7 +131,7 @@ class KafkaPublisher:
             max_request_size=MAX_MESSAGE_BYTES,
             linger_ms=2,
             request_timeout_ms=int(settings.request_timeout_s * 1000),
-            retry_backoff_ms=100,
+            retry_backoff_ms=RETRY_BACKOFF_MS,
             metadata_max_age_ms=60_000,
             **client_security(settings),
         )
@@ -139,6 +140,7 @@ class KafkaPublisher:
         except (KafkaError, OSError, TimeoutError) as error:
             await _close(producer)
             raise BrokerUnavailable(f"no Kafka broker answers at {settings.bootstrap_servers}") from error
+        _ask_patiently(producer)
         return _Line(producer)
 
     async def stop(self) -> None:
@@ -224,6 +226,23 @@ class KafkaPublisher:
         if self._line is None:
             raise BrokerUnavailable("the publisher is stopped")
         return self._line
+
+
+def _ask_patiently(producer: AIOKafkaProducer) -> None:
+    """Lets a failed look for the partitions' leaders take as long as the back-off of a failed record.
+
+    aiokafka's sender asks again at once while a leader is unknown, as after an orderly stop of the brokers: 19 s of
+    processor time in an outage of 24 s, which the broker that starts on the same machine then lacks.
+    """
+    client, ask = producer.client, producer.client._metadata_update
+
+    async def patiently(cluster: Any, topics: Any) -> bool:
+        found = bool(await ask(cluster, topics))
+        if not found:
+            await asyncio.sleep(RETRY_BACKOFF_MS / 1000)
+        return found
+
+    client._metadata_update = patiently
 
 
 async def _close(producer: AIOKafkaProducer) -> None:

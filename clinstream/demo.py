@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from adapters import settings as configuration
+from clinstream import running
 from clinstream.embedded.home import Home
 from clinstream.supervision import records
 from schemas.errors import UserError
@@ -97,9 +98,18 @@ class Tour:
             time.sleep(0.05)
         raise UserError(f"{name} was not started again within {FOUND_AGAIN_S:.0f} s; see its log in {self._home}/logs.")
 
+    def until_all_run(self) -> None:
+        """Waits until the process that was killed is back at work, although the others finished without it."""
+        until = time.monotonic() + FOUND_AGAIN_S
+        while time.monotonic() < until:
+            components = running.read_status(Home(self._home)).get("components", [])
+            if components and all(component["state"] == "ready" for component in components):
+                return
+            time.sleep(0.05)
+
     def _process(self, name: str) -> records.Record | None:
-        running = records.read_all(Home(self._home).run)
-        return next((r for r in running if (r.name == name or r.name.startswith(f"{name}.")) and r.alive()), None)
+        found = records.read_all(Home(self._home).run)
+        return next((r for r in found if (r.name == name or r.name.startswith(f"{name}.")) and r.alive()), None)
 
     def _argv(self, words: Sequence[str]) -> list[str]:
         return [sys.executable, "-m", "clinstream", *words]
@@ -135,5 +145,6 @@ def tour(home: Path, out: Console) -> bool:
     guide.say("6. What a clinician would see (research use only)")
     for task, most in (("chest_xray", "20"), ("icu_mortality", "5")):
         clean = guide.run("results", "--model", task, "--limit", most) == 0 and clean
+    guide.until_all_run()
     clean = guide.run("status") == 0 and clean
     return clean and all(wave.accepted == len(wave.lines) for wave in waves)

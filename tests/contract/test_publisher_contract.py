@@ -192,6 +192,36 @@ async def test_a_broker_killed_with_records_on_their_way_loses_and_repeats_none(
     assert sorted(values) == list(range(4000))
 
 
+async def test_leaders_are_looked_for_with_a_pause_while_no_broker_answers(own_kafka: stack.RunningStack) -> None:
+    """aiokafka's sender asks at once again, thousands of times a second, when an orderly stop left no leader known."""
+    settings = own_kafka.settings()
+    topic = support.fresh_name()
+    support.make_topics(settings, topic)
+    publisher = KafkaPublisher(settings.kafka, SystemClock())
+    await publisher.start()
+    try:
+        await publisher.publish(topic, b"key", [], b"before")
+        assert publisher._line is not None
+        client = publisher._line.producer.client
+        known = client.cluster._partitions[topic]
+        asked, connect = 0, client._get_conn
+
+        async def counted(*arguments: object, **more: object) -> object:
+            nonlocal asked
+            asked += 1
+            return await connect(*arguments, **more)
+
+        client._get_conn = counted
+        _signal(own_kafka, signal.SIGKILL)
+        for number, partition in list(known.items()):
+            known[number] = partition._replace(leader=-1)
+        with pytest.raises(BrokerUnavailable):
+            await publisher.publish(topic, b"key", [], b"meanwhile", deadline_s=1.0)
+        assert asked < 100
+    finally:
+        await publisher.stop()
+
+
 def test_security_settings_reach_the_clients(tmp_path: Path) -> None:
     """SASL and TLS exist from the start."""
     plain = client_security(KafkaSettings())

@@ -4,7 +4,9 @@ import asyncio
 import os
 import signal
 import time
+import urllib.request
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -155,21 +157,52 @@ async def test_concurrent_requests_are_batched_by_the_server(real: LoneTriton) -
     assert after.executions - before.executions < 200
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process started: Triton's model instances."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # processes come and go
+            parent = int(path.read_text().rpartition(") ")[2].split()[1])
+            found += [int(path.parent.name)] if parent == pid else []
+    return found
+
+
+def wait_for_pending(settings: TritonSettings, count: int) -> None:
+    """Returns when so many requests wait in the queue of the model."""
+    ends = time.monotonic() + 30
+    while time.monotonic() < ends:
+        with urllib.request.urlopen(f"http://{settings.metrics}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        pending = [line for line in lines if line.startswith("nv_inference_pending") and f'"{NAME}"' in line]
+        if pending and float(pending[0].rpartition(" ")[2]) >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{count} requests never waited")
+
+
 async def test_an_urgent_request_overtakes_the_routine_ones_that_wait(real: LoneTriton) -> None:
-    """CC14: priorities reorder the queue, whoever came first."""
+    """CC14: priorities reorder the queue, whoever came first; the model is held up until all of them wait."""
     async with TritonClient(real.settings) as client:
         await client.reconcile([NAME])
-        rows, finished, under_way = some_rows(256), list[str](), asyncio.Event()
+        rows, finished = some_rows(256), list[str]()
 
         async def ask(kind: str) -> None:
             await client.infer(NAME, {"features": rows}, priority=PRIORITIES[kind], deadline_s=60)
             finished.append(kind)
-            under_way.set()
 
-        waiting = [asyncio.ensure_future(ask("routine")) for _ in range(100)]
-        await under_way.wait()
-        await asyncio.gather(ask("stat"), *waiting)
-    assert finished.index("stat") < 60
+        instances = children(real.pid)
+        for instance in instances:
+            os.kill(instance, signal.SIGSTOP)
+        try:
+            waiting = [asyncio.ensure_future(ask("routine")) for _ in range(40)]
+            await asyncio.to_thread(wait_for_pending, real.settings, 38)
+            urgent = asyncio.ensure_future(ask("stat"))
+            await asyncio.to_thread(wait_for_pending, real.settings, 39)
+        finally:
+            for instance in instances:
+                os.kill(instance, signal.SIGCONT)
+        await asyncio.gather(urgent, *waiting)
+    assert finished.index("stat") < 15
 
 
 async def test_a_prediction_takes_less_than_50_ms_on_average_of_a_hundred(real: LoneTriton) -> None:

@@ -1,7 +1,7 @@
 """Events in at one end of the real log and results out at the other: Kafka, Faust, Triton and PostgreSQL together."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -16,17 +16,24 @@ from consumers import app, pipelines
 from consumers.process import ConsumerProcess
 from schemas import envelope, topics
 from schemas.events import Base, ResultPublished
-from tests.support import served
+from tests.support import served, stack
 
 SECONDS = 60
 PROCESSES = ("imaging-prepare.stat", "imaging-prepare.routine", "imaging-infer.stat", "imaging-infer.routine")
 
 
+@pytest.fixture(scope="module")
+def empty_log() -> Iterator[Settings]:
+    """Settings of a broker of this module's own: on a shared one others' images, stored elsewhere, would be read."""
+    with stack.start_parts("kafka") as running:
+        yield running.settings()
+
+
 @pytest.fixture
 async def services(
-    kafka_settings: Settings, fresh_database: Settings, triton: TritonSettings, tmp_path: Path
+    empty_log: Settings, fresh_database: Settings, triton: TritonSettings, tmp_path: Path
 ) -> AsyncIterator[Services]:
-    settings = served.together(kafka_settings, fresh_database, triton, tmp_path)
+    settings = served.together(empty_log, fresh_database, triton, tmp_path)
     await served.serve_models(settings)
     tasks = [card.name for card in pipelines.cards()]
     await asyncio.to_thread(topics_admin.ensure_topics, settings, tasks)

@@ -8,7 +8,7 @@ import pytest
 import redis as redis_client
 from tritonclient import grpc as triton_grpc
 
-from adapters.settings import Settings, TritonSettings
+from adapters.settings import Settings
 from tests.support import stack
 
 
@@ -66,8 +66,10 @@ def test_redis_keeps_a_value(redis_url: str) -> None:
         assert client.get("test:stack") == b"kept"
 
 
-def test_triton_is_ready_and_serves_nothing_until_told(triton: TritonSettings) -> None:
-    client = triton_grpc.InferenceServerClient(triton.grpc)
-    assert client.is_server_ready()
-    assert not client.get_model_repository_index().models
-    assert list(triton.repository.iterdir()) == []
+def test_triton_is_ready_and_serves_nothing_until_told() -> None:
+    with stack.start_parts("triton") as running:
+        triton = running.settings().triton
+        client = triton_grpc.InferenceServerClient(triton.grpc)
+        assert client.is_server_ready()
+        assert not client.get_model_repository_index().models
+        assert list(triton.repository.iterdir()) == []
