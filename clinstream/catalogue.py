@@ -126,9 +126,10 @@ def show(model: Model, log: Sequence[Release] | None) -> None:
         "takes", "; ".join(f"{spec.name} {spec.dtype} {list(spec.shape)}: {spec.unit}" for spec in card.inputs)
     )
     table.add_row("answers", ", ".join(card.labels))
-    table.add_row("threshold", f"{point.threshold:g}, measured on {point.measured_on}")
-    table.add_row("sensitivity", _interval(point.sensitivity))
-    table.add_row("specificity", _interval(point.specificity))
+    if point:
+        table.add_row("threshold", f"{point.threshold:g}, measured on {point.measured_on}")
+        table.add_row("sensitivity", _interval(point.sensitivity))
+        table.add_row("specificity", _interval(point.specificity))
     table.add_row("abstains", f"between {card.abstention_band[0]:g} and {card.abstention_band[1]:g}")
     table.add_row("weights", _size(model))
     table.add_row("served as", ", ".join(names(card)))

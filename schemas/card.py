@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 DType = Literal["uint8", "uint16", "int32", "int64", "float16", "float32"]
-EventKind = Literal["image", "vitals"]
+EventKind = Literal["image", "glucose", "vitals"]
+Pixels = Literal["grey", "colour"]
 
 NOTICE = "Research use only. Information for a clinician, who must review it; not a diagnosis."
 
@@ -68,6 +69,18 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A second task for the same object, asked only where the visible result of the first carries `when_label`.
+
+    The follow-up's own card is never routed by its intended use alone; where the condition does not hold the event
+    ends for it as `not_applicable`.
+    """
+
+    task: str
+    when_label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """What a candidate must reach on the frozen hold-out before it may be released."""
 
@@ -82,7 +95,11 @@ class ModelCard:
 
     `name` is the task and the folder under `triton_models/`; `version` is semantic (MAJOR schema, MINOR retrain,
     PATCH fix). `train` is the dotted path of the training function. Probabilities come out in the order of
-    `labels`. Scores inside `abstention_band` (inclusive, same scale as the threshold) are answered as abstained.
+    `labels`. Scores inside `abstention_band` (inclusive, same scale as the threshold) are answered as abstained; for a
+    task of several classes the band is on the probability of the likeliest label. `operating_point` is None where no
+    single threshold decides (several classes, forecasts); `positive_label` is then empty. `pixels` says what `prepare`
+    is given of an image: (rows, columns) of grey or (rows, columns, 3) of sRGB, both uint8. `horizons_minutes` are the
+    times ahead that a forecast speaks of.
     """
 
     name: str
@@ -94,7 +111,7 @@ class ModelCard:
     outputs: Sequence[TensorSpec]
     labels: Sequence[str]
     positive_label: str
-    operating_point: OperatingPoint
+    operating_point: OperatingPoint | None
     abstention_band: tuple[float, float]
     intended_use: IntendedUse
     limits: Sequence[str]
@@ -104,6 +121,14 @@ class ModelCard:
     gate: Gate
     retrain_after: int
     approval: Literal["person", "automatic"] = "person"
+    pixels: Pixels = "grey"
+    follow_up: FollowUp | None = None
+    horizons_minutes: tuple[int, ...] = ()
     use_status: str = "research use only"
     notice: str = NOTICE
     licences: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def threshold(self) -> float:
+        """The operating point's threshold; 0 where the task has none."""
+        return self.operating_point.threshold if self.operating_point else 0.0

@@ -11,6 +11,10 @@ from uuid import UUID
 from msgspec import Struct, field
 
 Priority = Literal["stat", "routine"]
+Laterality = Literal["", "left", "right"]
+GlucoseUnit = Literal["mg/dL", "mmol/L"]
+Bound = Literal["", "low", "high"]
+Verdict = Literal["accepted", "rejected", "supplemented"]
 
 
 class Base(Struct, frozen=True, kw_only=True):
@@ -48,7 +52,9 @@ class Origin(Base, frozen=True, kw_only=True):
 class ImageObserved(Base, frozen=True, kw_only=True):
     """An image object arrived at a door and is stored; `blob` is the data set as sent (PS3.10 file or picture).
 
-    `object_id` is the SOP Instance UID for DICOM. `wrapped` marks a plain picture that our own sender wrapped as DX.
+    `object_id` is the SOP Instance UID for DICOM, and subject, laterality and content hash for an upload without one.
+    `wrapped` marks a plain picture that our own sender wrapped as DX. `laterality` is that of a paired organ where the
+    door knows it. `blob.media_type` tells a DICOM file (`application/dicom`) from a picture (`image/jpeg`).
     """
 
     TYPE: ClassVar[str] = "org.clinstream.image.observed.v1"
@@ -66,6 +72,8 @@ class ImageObserved(Base, frozen=True, kw_only=True):
     observed_at: datetime
     simulated: bool = False
     wrapped: bool = False
+    laterality: Laterality = ""
+    device: str = ""
 
 
 class VitalsObserved(Base, frozen=True, kw_only=True):
@@ -83,6 +91,32 @@ class VitalsObserved(Base, frozen=True, kw_only=True):
     features: dict[str, float | None]
     measured_at: datetime
     observed_at: datetime
+    sender: str = ""
+    simulated: bool = False
+
+
+class GlucoseObserved(Base, frozen=True, kw_only=True):
+    """One reading of a continuous glucose monitor.
+
+    `object_id` is wearer and sensor time (`ids.reading_object_id`), `content` the hash of value and bound
+    (`ids.reading_content`). `glucose_mg_dl` was converted once; `raw_value` and `raw_unit` are what the uploader sent.
+    `clipped` marks a value at the sensor's limit: a bound, not a measurement. `trend` is the uploader's own direction.
+    """
+
+    TYPE: ClassVar[str] = "org.clinstream.glucose.observed.v1"
+
+    event_id: UUID
+    object_id: str
+    content: str
+    subject_id: str
+    glucose_mg_dl: float
+    raw_value: float
+    raw_unit: GlucoseUnit
+    measured_at: datetime
+    observed_at: datetime
+    clipped: Bound = ""
+    trend: str = ""
+    device: str = ""
     sender: str = ""
     simulated: bool = False
 
@@ -108,11 +142,25 @@ class ImagePrepared(Base, frozen=True, kw_only=True):
     simulated: bool = False
 
 
+class ForecastPoint(Base, frozen=True, kw_only=True):
+    """Glucose expected `horizon_minutes` after the newest reading, in mg/dL; `low` to `high` is meant to hold the
+    truth in `coverage` (0..1) of cases."""
+
+    horizon_minutes: int
+    glucose_mg_dl: float
+    low: float
+    high: float
+    coverage: float
+
+
 class Answer(Base, frozen=True, kw_only=True):
     """What one version of a model said to one event; becomes visible only if it is the first for its content.
 
     `score` is the probability of the card's positive label, `probabilities` by label sum to 1. `arm` is `serving`,
     `canary` or `shadow`. `origin` is where the answered event was read, `observed` where it entered the log.
+    `forecast` is empty unless the task forecasts; the label `stale` says that there is none because the newest
+    reading is too old. `reason` says in words why an answer abstains or is stale. `inputs` names the object ids of the
+    readings that a forecast used.
     """
 
     TYPE: ClassVar[str] = "org.clinstream.answer.produced.v1"
@@ -139,6 +187,10 @@ class Answer(Base, frozen=True, kw_only=True):
     notice: str
     use_status: str
     simulated: bool = False
+    priority: Priority = "routine"
+    forecast: tuple[ForecastPoint, ...] = ()
+    reason: str = ""
+    inputs: tuple[str, ...] = ()
 
 
 class ResultPublished(Base, frozen=True, kw_only=True):
@@ -205,6 +257,42 @@ class OutcomeDecided(Base, frozen=True, kw_only=True):
     decided_at: float = field(default=0.0)
 
 
+class ResultAssessed(Base, frozen=True, kw_only=True):
+    """A clinician's assessment of a visible result (IHE AI Result Assessment: accepted, rejected or supplemented).
+
+    `override_id` is made from result, clinician, verdict, label and the client's idempotency key, so that a repeated
+    request is one assessment. `label` is the clinician's own (empty for `accepted`; required for `supplemented`).
+    `clinician_id` is a pseudonym. `simulated` follows the result.
+    """
+
+    TYPE: ClassVar[str] = "org.clinstream.result.assessed.v1"
+
+    override_id: UUID
+    result_id: UUID
+    clinician_id: str
+    verdict: Verdict
+    label: str
+    assessed_at: datetime
+    sender: str = ""
+    simulated: bool = False
+
+
+class RetrainRequested(Base, frozen=True, kw_only=True):
+    """Enough corrections of a task were counted, or a person asked; the run row is the truth, this the bell.
+
+    `request_id` is made from task and window, so that one window is one run. `window` counts from 0.
+    """
+
+    TYPE: ClassVar[str] = "org.clinstream.retrain.requested.v1"
+
+    request_id: UUID
+    task: str
+    window: int
+    corrections: int
+    reason: str
+    requested_at: datetime
+
+
 class ReleaseChanged(Base, frozen=True, kw_only=True):
     """Announcement to outsiders that another version serves a task; serving processes poll the database instead."""
 
@@ -220,11 +308,14 @@ class ReleaseChanged(Base, frozen=True, kw_only=True):
 EVENTS: tuple[type[Base], ...] = (
     ImageObserved,
     VitalsObserved,
+    GlucoseObserved,
     ImagePrepared,
     Answer,
     ResultPublished,
     ResultAmended,
     ResultWithdrawn,
+    ResultAssessed,
+    RetrainRequested,
     OutcomeDecided,
     ReleaseChanged,
 )

@@ -1,13 +1,18 @@
 """What a model's decoder returns for one row: a label with its probabilities; lineage is added by the steps."""
 
-from schemas.events import Base
+from schemas.events import Base, ForecastPoint
 
 
 class Finding(Base, frozen=True, kw_only=True):
-    """`score` is the probability of the card's positive label in [0, 1]; `probabilities` by label sum to 1."""
+    """`score` is the probability of the card's positive label in [0, 1]; `probabilities` by label sum to 1.
+
+    Of a task of several classes `score` is the probability of `label` and `threshold` 0. A forecast has the label
+    `forecast`, score and threshold 0, no probabilities, and `forecast` holds its points in the order of the horizons.
+    """
 
     label: str
     score: float
     threshold: float
     probabilities: dict[str, float]
     abstained: bool
+    forecast: tuple[ForecastPoint, ...] = ()

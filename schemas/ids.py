@@ -70,3 +70,32 @@ def features_content(features: Mapping[str, float | None]) -> str:
     """Content hash of a set of named features; missing and None are the same, the order does not matter."""
     lines = [f"{name}={float(value)!r}" for name, value in sorted(features.items()) if value is not None]
     return sha256_hex("\n".join(lines).encode())
+
+
+def reading_content(glucose_mg_dl: float, clipped: str = "") -> str:
+    """Content hash of a glucose reading: its value in mg/dL to a tenth, and whether it is a sensor's bound.
+
+    A tenth, so that the same reading in mmol/L from one uploader and in mg/dL from another is one content only where
+    they agree; sensors resolve 1 mg/dL.
+    """
+    return sha256_hex(f"{glucose_mg_dl:.1f}\n{clipped}".encode())
+
+
+def upload_object_id(subject: str, laterality: str, content_sha256: str) -> str:
+    """Object id of a picture that came without a UID: subject, side and content."""
+    return f"{subject}/{laterality or 'none'}/{content_sha256}"
+
+
+def override_id(result: UUID, clinician: str, verdict: str, label: str, idempotency_key: str) -> UUID:
+    """Id of one assessment; the client's idempotency key makes a repeated request the same assessment."""
+    return uuid5(NAMESPACE, f"override\n{result}\n{clinician}\n{verdict}\n{label}\n{idempotency_key}")
+
+
+def retrain_request_id(task: str, window: int) -> UUID:
+    """Id of the request that a full window of corrections makes."""
+    return uuid5(NAMESPACE, f"retrain\n{task}\n{window}")
+
+
+def clinician_id(key: bytes, name: str) -> str:
+    """Pseudonym of a clinician, as `cli-` and 32 hexadecimal digits; case and outer spaces do not matter."""
+    return "cli-" + pseudonym(key, "clinician", "", name.strip().casefold())

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from schemas.events import (
     Answer,
     Base,
+    GlucoseObserved,
     ImageObserved,
     ImagePrepared,
     OutcomeDecided,
     ReleaseChanged,
     ResultAmended,
+    ResultAssessed,
     ResultPublished,
     ResultWithdrawn,
+    RetrainRequested,
     VitalsObserved,
 )
 
@@ -45,16 +48,23 @@ class Topic:
 
 
 OBSERVED_DICOM = "observed.dicom"
+OBSERVED_OTOSCOPE = "observed.otoscope"
+OBSERVED_GLUCOSE_LIVE = "observed.glucose.live"
+OBSERVED_GLUCOSE_BACKFILL = "observed.glucose.backfill"
 OBSERVED_VITALS = "observed.vitals"
 WORK_STAT = "work.stat"
 WORK_ROUTINE = "work.routine"
 ANSWERS = "answers"
 OUTCOMES = "outcomes"
+OVERRIDES = "overrides"
+RETRAIN_REQUESTED = "retrain.requested"
 RELEASES_CHANGED = "releases.changed"
 DEAD_FAILED = "dead.failed"
 DEAD_UNPROCESSABLE = "dead.unprocessable"
 
-OBSERVED = (OBSERVED_DICOM, OBSERVED_VITALS)
+OBSERVED_IMAGES = (OBSERVED_DICOM, OBSERVED_OTOSCOPE)
+OBSERVED_GLUCOSE = {"live": OBSERVED_GLUCOSE_LIVE, "backfill": OBSERVED_GLUCOSE_BACKFILL}
+OBSERVED = (*OBSERVED_IMAGES, OBSERVED_VITALS, *OBSERVED_GLUCOSE.values())
 WORK = {"stat": WORK_STAT, "routine": WORK_ROUTINE}
 
 
@@ -65,40 +75,61 @@ def results_topic(task: str, *, simulated: bool = False) -> str:
 
 RESULT_EVENTS = (ResultPublished, ResultAmended, ResultWithdrawn)
 
+# Whoever may decide that an event ends, or put it aside.
+STEPS = (
+    "imaging-prepare",
+    "imaging-infer",
+    "imaging-follow-up",
+    "signals",
+    "glucose",
+    "record",
+    "overrides",
+    "loop",
+)
+DOORS = ("door-dicom", "door-http", "door-folder")
+RESULT_WRITERS = ("record", "signals", "glucose", "loop")
+RESULT_READERS = ("imaging-follow-up", "subscribers")
+
 FIXED: tuple[Topic, ...] = (
     Topic(OBSERVED_DICOM, (ImageObserved,), "study", 8, FOR_EVER, ("door-dicom",), ("imaging-prepare",), True),
+    Topic(
+        OBSERVED_OTOSCOPE,
+        (ImageObserved,),
+        "study",
+        8,
+        FOR_EVER,
+        ("door-http", "door-folder"),
+        ("imaging-prepare",),
+        True,
+    ),
+    Topic(OBSERVED_GLUCOSE_LIVE, (GlucoseObserved,), "wearer", 8, FOR_EVER, ("door-http",), ("glucose",), True),
+    Topic(OBSERVED_GLUCOSE_BACKFILL, (GlucoseObserved,), "wearer", 8, FOR_EVER, ("door-http",), ("glucose",), True),
     Topic(OBSERVED_VITALS, (VitalsObserved,), "stay", 8, FOR_EVER, ("door-http",), ("signals",), True),
-    Topic(WORK_STAT, (ImagePrepared,), "study", 8, FOR_EVER, ("imaging-prepare",), ("imaging-infer",)),
-    Topic(WORK_ROUTINE, (ImagePrepared,), "study", 8, FOR_EVER, ("imaging-prepare",), ("imaging-infer",)),
+    Topic(
+        WORK_STAT,
+        (ImagePrepared,),
+        "study",
+        8,
+        FOR_EVER,
+        ("imaging-prepare", "imaging-follow-up"),
+        ("imaging-infer",),
+    ),
+    Topic(
+        WORK_ROUTINE,
+        (ImagePrepared,),
+        "study",
+        8,
+        FOR_EVER,
+        ("imaging-prepare", "imaging-follow-up"),
+        ("imaging-infer",),
+    ),
     Topic(ANSWERS, (Answer,), "subject", 8, FOR_EVER, ("imaging-infer",), ("record",)),
-    Topic(
-        OUTCOMES,
-        (OutcomeDecided,),
-        "event",
-        4,
-        FOR_EVER,
-        ("imaging-prepare", "imaging-infer", "signals", "record", "loop"),
-        ("rebuild",),
-    ),
+    Topic(OVERRIDES, (ResultAssessed,), "result", 4, FOR_EVER, ("door-http",), ("overrides",), True),
+    Topic(RETRAIN_REQUESTED, (RetrainRequested,), "task", 1, FOR_EVER, ("loop",), ("trainer",)),
+    Topic(OUTCOMES, (OutcomeDecided,), "event", 4, FOR_EVER, STEPS, ("rebuild",)),
     Topic(RELEASES_CHANGED, (ReleaseChanged,), "task", 1, FOR_EVER, ("loop",), ("subscribers",)),
-    Topic(
-        DEAD_FAILED,
-        (),
-        "event",
-        2,
-        FOR_EVER,
-        ("imaging-prepare", "imaging-infer", "signals", "record", "loop"),
-        ("operators",),
-    ),
-    Topic(
-        DEAD_UNPROCESSABLE,
-        (),
-        "event",
-        2,
-        FOR_EVER,
-        ("door-dicom", "door-http", "imaging-prepare", "imaging-infer", "signals", "record"),
-        ("operators",),
-    ),
+    Topic(DEAD_FAILED, (), "event", 2, FOR_EVER, STEPS, ("operators",)),
+    Topic(DEAD_UNPROCESSABLE, (), "event", 2, FOR_EVER, (*DOORS, *STEPS), ("operators",)),
 )
 
 
@@ -108,5 +139,5 @@ def topics(tasks: Iterable[str]) -> tuple[Topic, ...]:
     for task in sorted(tasks):
         for simulated in (False, True):
             name = results_topic(task, simulated=simulated)
-            rows.append(Topic(name, RESULT_EVENTS, "subject", 4, FOR_EVER, ("record", "signals"), ("subscribers",)))
+            rows.append(Topic(name, RESULT_EVENTS, "subject", 4, FOR_EVER, RESULT_WRITERS, RESULT_READERS))
     return tuple(rows)

@@ -71,14 +71,10 @@ def binary_findings(card: ModelCard, outputs: Mapping[str, Tensor]) -> list[Find
     abstention band (inclusive) is marked as abstained and keeps its label. Raises StepFailed where a row is no
     probability distribution: then what is served is not what the card describes.
     """
-    probability = np.asarray(outputs[card.outputs[0].name], dtype=np.float64)
-    if probability.ndim != 2 or probability.shape[1] != len(card.labels):
-        raise StepFailed(f"{card.name} answers {probability.shape}, not rows of {len(card.labels)} probabilities")
-    if not np.isfinite(probability).all() or np.abs(probability.sum(axis=1) - 1.0).max(initial=0.0) > 1e-3:
-        raise StepFailed(f"{card.name} answers rows that are not probabilities")
+    probability = _distributions(card, outputs)
     positive = list(card.labels).index(card.positive_label)
     negative = next(label for label in card.labels if label != card.positive_label)
-    threshold = card.operating_point.threshold
+    threshold = card.threshold
     low, high = card.abstention_band
     return [
         Finding(
@@ -90,6 +86,38 @@ def binary_findings(card: ModelCard, outputs: Mapping[str, Tensor]) -> list[Find
         )
         for row in probability
     ]
+
+
+def class_findings(card: ModelCard, outputs: Mapping[str, Tensor]) -> list[Finding]:
+    """One Finding a row of the card's first output, probabilities (rows, labels) that sum to 1: the likeliest label.
+
+    `score` is that label's probability; inside the abstention band (inclusive) the row is marked as abstained. Raises
+    StepFailed where a row is no probability distribution.
+    """
+    probability = _distributions(card, outputs)
+    low, high = card.abstention_band
+    found = []
+    for row in probability:
+        place = int(row.argmax())
+        found.append(
+            Finding(
+                label=card.labels[place],
+                score=float(row[place]),
+                threshold=card.threshold,
+                probabilities={label: float(value) for label, value in zip(card.labels, row, strict=True)},
+                abstained=bool(low <= row[place] <= high),
+            )
+        )
+    return found
+
+
+def _distributions(card: ModelCard, outputs: Mapping[str, Tensor]) -> npt.NDArray[np.float64]:
+    probability: npt.NDArray[np.float64] = np.asarray(outputs[card.outputs[0].name], dtype=np.float64)
+    if probability.ndim != 2 or probability.shape[1] != len(card.labels):
+        raise StepFailed(f"{card.name} answers {probability.shape}, not rows of {len(card.labels)} probabilities")
+    if not np.isfinite(probability).all() or np.abs(probability.sum(axis=1) - 1.0).max(initial=0.0) > 1e-3:
+        raise StepFailed(f"{card.name} answers rows that are not probabilities")
+    return probability
 
 
 def _attribute(package: str, module: str, name: str, folder: Path) -> Any:
@@ -114,11 +142,13 @@ def _card_problems(card: ModelCard, folder: Path) -> list[str]:
         f"the card's name {card.name!r} must be the folder's name {folder.name!r}": card.name == folder.name,
         f"the name {card.name!r} must be lower-case letters, digits and _": _NAME.fullmatch(card.name) is not None,
         f"the version {card.version!r} must look like 1.0.0": _SEMANTIC.fullmatch(card.version) is not None,
-        "the positive label must be one of the labels": card.positive_label in card.labels,
+        "a card with an operating point names one of its labels as the positive one, and only such a card": (
+            card.positive_label in card.labels if card.operating_point else not card.positive_label
+        ),
         "labels must be at least two and differ": 2 <= len(card.labels) == len(set(card.labels)),
         "inputs and outputs must not be empty": bool(card.inputs) and bool(card.outputs),
         "tensor names must differ": _distinct([spec.name for spec in (*card.inputs, *card.outputs)]),
-        "the threshold must lie in [0, 1]": 0.0 <= card.operating_point.threshold <= 1.0,
+        "the threshold must lie in [0, 1]": 0.0 <= card.threshold <= 1.0,
         f"the abstention band ({low}, {high}) must be ordered and lie in [0, 1]": 0.0 <= low <= high <= 1.0,
         "max_batch_size must be at least 1": card.serving.max_batch_size >= 1,
         "preferred batch sizes must not exceed max_batch_size": all(

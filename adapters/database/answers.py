@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.database.columns import Column, arrays, names, unnest
 from schemas.envelope import to_json
-from schemas.events import Answer, Origin
+from schemas.events import Answer, ForecastPoint, Origin
 
 COLUMNS: tuple[Column[Answer], ...] = (
     Column("answer_id", "uuid", lambda a: a.answer_id),
@@ -39,6 +40,10 @@ COLUMNS: tuple[Column[Answer], ...] = (
     Column("notice", "text", lambda a: a.notice),
     Column("use_status", "text", lambda a: a.use_status),
     Column("simulated", "bool", lambda a: a.simulated),
+    Column("priority", "text", lambda a: a.priority),
+    Column("forecast", "jsonb", lambda a: to_json(a.forecast).decode()),
+    Column("reason", "text", lambda a: a.reason),
+    Column("inputs", "jsonb", lambda a: to_json(a.inputs).decode()),
 )
 
 # insert-answers: keeps what is there already; tells which ones were new.
@@ -93,6 +98,10 @@ def answer_of(row: Row[Any]) -> Answer:
         notice=row.notice,
         use_status=row.use_status,
         simulated=row.simulated,
+        priority=row.priority,
+        forecast=tuple(msgspec.convert(row.forecast, tuple[ForecastPoint, ...], strict=False)),
+        reason=row.reason,
+        inputs=tuple(row.inputs),
     )
 
 

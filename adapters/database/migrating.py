@@ -34,6 +34,12 @@ PRIVILEGES = {
     "audit": "SELECT, INSERT",
     "outbox": "SELECT, INSERT, UPDATE",
     "releases": "SELECT, INSERT",
+    "readings": "SELECT, INSERT",
+    "wearers": "SELECT, INSERT, UPDATE",
+    "assessments": "SELECT, INSERT, UPDATE",
+    "retrain_counters": "SELECT, INSERT, UPDATE",
+    "runs": "SELECT, INSERT, UPDATE",
+    "versions": "SELECT, INSERT, UPDATE",
 }
 
 

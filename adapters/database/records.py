@@ -10,7 +10,7 @@ from schemas.events import Answer, Fate, ResultPublished
 Key = tuple[str, str, str]
 """(object_id, content, task): what has exactly one visible result."""
 
-State = Literal["SHADOW", "CANARY", "PROMOTED", "RETIRED"]
+State = Literal["TRAINED", "REGISTERED", "SHADOW", "CANARY", "PROMOTED", "REJECTED", "ROLLED_BACK", "RETIRED"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ async def _one(connection: asyncpg.Connection, triton: grpc.InferenceServerClien
     tensor.set_data_from_numpy(row)
     answer = triton.infer(triton_name(CARD.name, CARD.version, False), [tensor])
     score = float(answer.as_numpy(CARD.outputs[0].name)[0, list(CARD.labels).index(CARD.positive_label)])
-    label = CARD.positive_label if score >= CARD.operating_point.threshold else CARD.labels[0]
+    label = CARD.positive_label if score >= CARD.threshold else CARD.labels[0]
     await connection.execute(
         f"INSERT INTO {table} VALUES ($1, $2, $3, $4)", event["event_id"], event["subject_id"], label, score
     )

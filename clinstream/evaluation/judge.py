@@ -146,7 +146,7 @@ def _sum_up(
         )
     scores = np.array([findings[place].score for place in answered])
     people = groups(kept)
-    threshold = model.card.operating_point.threshold
+    threshold = model.card.threshold
     return Verdict(
         model=model.card.name,
         version=model.card.version,

@@ -77,7 +77,7 @@ def test_a_table_gives_the_figures_of_the_served_model_and_names_what_it_could_n
     assert "is not a number" in done.stderr
     found = json.loads(done.stdout)
     expected = scores(ICU, rows)
-    threshold = ICU.card.operating_point.threshold
+    threshold = ICU.card.threshold
     low, high = ICU.card.abstention_band
     assert found["model"] == "icu_mortality"
     assert found["version"] == ICU.card.version

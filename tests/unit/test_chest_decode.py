@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from schemas.card import OperatingPoint
 from triton_models.chest_xray.card import CARD as SHIPPED
 from triton_models.chest_xray.decode import decode
 
-CARD = replace(SHIPPED, operating_point=replace(SHIPPED.operating_point, threshold=0.4), abstention_band=(0.3, 0.6))
+POINT = OperatingPoint(0.4, (0.9, 0.8, 1.0), (0.9, 0.8, 1.0), "nothing")
+CARD = replace(SHIPPED, operating_point=POINT, abstention_band=(0.3, 0.6))
 
 
 def rows(*scores: float) -> dict[str, np.ndarray]:
@@ -23,7 +25,7 @@ def test_each_row_gets_its_label_score_and_probabilities() -> None:
 
 
 def test_the_threshold_itself_is_positive() -> None:
-    exact = replace(CARD, operating_point=replace(CARD.operating_point, threshold=0.5))
+    exact = replace(CARD, operating_point=replace(POINT, threshold=0.5))
     assert decode(rows(0.5), exact)[0].label == "pneumonia"
 
 

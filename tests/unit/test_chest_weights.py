@@ -77,6 +77,7 @@ def test_an_empty_image_still_gets_a_finite_answer(session: onnxruntime.Inferenc
 
 def test_the_card_states_what_was_measured() -> None:
     point = CARD.operating_point
+    assert point is not None
     for value, low, high in (point.sensitivity, point.specificity):
         assert 0.0 < low <= value <= high <= 1.0
     assert 0.0 < CARD.abstention_band[0] <= point.threshold <= CARD.abstention_band[1] < 1.0

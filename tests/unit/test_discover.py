@@ -87,7 +87,7 @@ def test_a_folder_that_lacks_a_part_is_an_error_that_names_it(folder: Path, part
     [
         ({"name": "other"}, "must be the folder's name 'toy_odd0'"),
         ({"version": "1"}, "must look like 1.0.0"),
-        ({"positive_label": "maybe"}, "positive label must be one of the labels"),
+        ({"positive_label": "maybe"}, "names one of its labels as the positive one"),
         ({"abstention_band": (0.9, 0.1)}, "must be ordered"),
         ({"train": "nowhere.train.train"}, "must be a dotted path"),
         ({"labels": ("same", "same"), "positive_label": "same"}, "labels must be at least two and differ"),

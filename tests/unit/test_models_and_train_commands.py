@@ -38,7 +38,7 @@ def test_a_card_is_shown_whole_with_its_notice_and_limits(tmp_path: Path) -> Non
     found = json.loads(clinstream(tmp_path, "models", "show", "icu_mortality", "--json").stdout)
     assert found["notice"] == card.notice
     assert found["limits"] == list(card.limits)
-    assert found["operating_point"]["threshold"] == card.operating_point.threshold
+    assert found["operating_point"]["threshold"] == card.threshold
     assert found["releases"] is None
     shown = clinstream(tmp_path, "models", "show", "chest_xray")
     assert "CR, DX" in shown.stdout

@@ -22,7 +22,7 @@ def decode(outputs: Mapping[str, npt.NDArray[np.float32]], card: ModelCard = CAR
     if not np.isfinite(rows).all() or np.abs(rows.sum(axis=1) - 1.0).max(initial=0.0) > 1e-3:
         raise ValueError("the model answered rows that are not probabilities")
     positive = list(card.labels).index(card.positive_label)
-    threshold, (low, high) = card.operating_point.threshold, card.abstention_band
+    threshold, (low, high) = card.threshold, card.abstention_band
     found = []
     for row in rows:
         score = float(row[positive])
