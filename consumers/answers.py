@@ -50,6 +50,8 @@ def build(
         notice=card.notice,
         use_status=card.use_status,
         simulated=event.simulated,
+        priority=getattr(event, "priority", "routine"),
+        follows=getattr(event, "follows", None),
     )
 
 

@@ -53,9 +53,9 @@ def outcomes_of(recorded: Recorded, now: float) -> list[Outcome]:
     Also after a crash between commit and publish with a promotion in between: the event then comes again with another
     version's answer, which loses, but its winner was never published. Where another event won, this one is a sighting;
     the transaction has noted that already, and the decision goes on the log for rebuilding. A shadow answer has no
-    result and leaves nothing to do.
+    result and leaves nothing to do; what was withdrawn since must not appear after its withdrawal.
     """
-    if recorded.result is None:
+    if recorded.result is None or (recorded.won and recorded.withdrawn):
         return []
     if recorded.won:
         return [publish_result(recorded.result)]

@@ -124,7 +124,8 @@ class GlucoseObserved(Base, frozen=True, kw_only=True):
 class ImagePrepared(Base, frozen=True, kw_only=True):
     """A decoded, checked and resized image waits for one task's model on a lane.
 
-    `content` is the hash of the decoded pixels: equal for another transfer syntax of the same image.
+    `content` is the hash of the decoded pixels: equal for another transfer syntax of the same image. `follows` names
+    the visible result that asked for this task, where the task is a follow-up.
     """
 
     TYPE: ClassVar[str] = "org.clinstream.image.prepared.v1"
@@ -140,6 +141,7 @@ class ImagePrepared(Base, frozen=True, kw_only=True):
     observed: Origin
     hops: dict[str, float]
     simulated: bool = False
+    follows: UUID | None = None
 
 
 class ForecastPoint(Base, frozen=True, kw_only=True):
@@ -160,7 +162,7 @@ class Answer(Base, frozen=True, kw_only=True):
     `canary` or `shadow`. `origin` is where the answered event was read, `observed` where it entered the log.
     `forecast` is empty unless the task forecasts; the label `stale` says that there is none because the newest
     reading is too old. `reason` says in words why an answer abstains or is stale. `inputs` names the object ids of the
-    readings that a forecast used.
+    readings that a forecast used, `follows` the visible result that asked for a follow-up.
     """
 
     TYPE: ClassVar[str] = "org.clinstream.answer.produced.v1"
@@ -191,6 +193,7 @@ class Answer(Base, frozen=True, kw_only=True):
     forecast: tuple[ForecastPoint, ...] = ()
     reason: str = ""
     inputs: tuple[str, ...] = ()
+    follows: UUID | None = None
 
 
 class ResultPublished(Base, frozen=True, kw_only=True):
@@ -211,7 +214,10 @@ class ResultPublished(Base, frozen=True, kw_only=True):
 
 
 class ResultAmended(Base, frozen=True, kw_only=True):
-    """Something about a visible result changed that is not a new reading of the image (for example demographics)."""
+    """Something about a visible result changed that is not a new reading: a clinician's assessment, demographics.
+
+    `changed` holds what is known now, by name (`assessment`, `label`); the answer itself stays as it was published.
+    """
 
     TYPE: ClassVar[str] = "org.clinstream.result.amended.v1"
 
@@ -225,7 +231,7 @@ class ResultAmended(Base, frozen=True, kw_only=True):
 
 
 class ResultWithdrawn(Base, frozen=True, kw_only=True):
-    """A visible result must no longer be used."""
+    """A visible result must no longer be used. It may arrive for a result that was never published: ignore it then."""
 
     TYPE: ClassVar[str] = "org.clinstream.result.withdrawn.v1"
 

@@ -9,12 +9,14 @@ from adapters.database.records import (
     Recorded,
     Release,
     ResultFilter,
+    Shown,
     State,
     StoredImage,
     StoredOutcome,
     StoredResult,
     Trail,
     Visible,
+    Withdrawal,
 )
 
 __all__ = [
@@ -25,12 +27,14 @@ __all__ = [
     "Recorded",
     "Release",
     "ResultFilter",
+    "Shown",
     "State",
     "StoredImage",
     "StoredOutcome",
     "StoredResult",
     "Trail",
     "Visible",
+    "Withdrawal",
     "expected_revision",
     "migrate",
 ]

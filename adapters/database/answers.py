@@ -44,6 +44,7 @@ COLUMNS: tuple[Column[Answer], ...] = (
     Column("forecast", "jsonb", lambda a: to_json(a.forecast).decode()),
     Column("reason", "text", lambda a: a.reason),
     Column("inputs", "jsonb", lambda a: to_json(a.inputs).decode()),
+    Column("follows", "uuid", lambda a: a.follows),
 )
 
 # insert-answers: keeps what is there already; tells which ones were new.
@@ -102,6 +103,7 @@ def answer_of(row: Row[Any]) -> Answer:
         forecast=tuple(msgspec.convert(row.forecast, tuple[ForecastPoint, ...], strict=False)),
         reason=row.reason,
         inputs=tuple(row.inputs),
+        follows=row.follows,
     )
 
 

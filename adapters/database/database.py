@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import Clock
-from adapters.database import identities, outbox, outcomes, queries, recording, releases
+from adapters.database import identities, outbox, outcomes, queries, recording, releases, results_changes
 from adapters.database.engine import Transactions, make_engine
 from adapters.database.records import (
     ImageIdentity,
@@ -22,6 +22,7 @@ from adapters.database.records import (
     StoredResult,
     Trail,
     Visible,
+    Withdrawal,
 )
 from adapters.settings import Settings
 from schemas.card import ModelCard
@@ -125,6 +126,15 @@ class Database:
     async def result(self, result_id: UUID) -> StoredResult | None:
         """The visible result with this id, if there is one."""
         return await self._transactions.run(lambda c: queries.result_by_id(c, result_id))
+
+    async def withdraw(self, result_id: UUID, *, by_whom: str, why: str) -> Withdrawal:
+        """Withdraws a visible result and the follow-ups that it asked for, audited and announced, in one transaction.
+
+        Repeating it changes nothing. Raises UserError when there is no such result.
+        """
+        return await self._transactions.run(
+            lambda c: results_changes.withdraw(c, result_id, by_whom=by_whom, why=why, now=self._clock.now())
+        )
 
     async def trail(
         self,

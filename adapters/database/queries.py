@@ -14,7 +14,8 @@ from adapters.database.records import ResultFilter, StoredImage, StoredOutcome, 
 
 ANSWER = ", ".join(f"a.{column.name}" for column in answer_rows.COLUMNS)
 RESULT = (
-    f"SELECT {ANSWER}, v.revision, v.supersedes, v.visible_at, v.withdrawn_at, v.withdrawn_why "
+    f"SELECT {ANSWER}, v.revision, v.supersedes, v.visible_at, v.withdrawn_at, v.withdrawn_why, "
+    "v.amended_at, v.amended "
     "FROM visible v JOIN answers a USING (answer_id)"
 )
 
@@ -119,4 +120,11 @@ def stored_result(row: Row[Any]) -> StoredResult:
         row.supersedes,
         answer.simulated,
     )
-    return StoredResult(result_of(standing, answer), row.visible_at, row.withdrawn_at, row.withdrawn_why)
+    return StoredResult(
+        result_of(standing, answer),
+        row.visible_at,
+        row.withdrawn_at,
+        row.withdrawn_why,
+        row.amended_at,
+        dict(row.amended),
+    )

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import Clock
-from adapters.database import identities, migrating, recording
+from adapters.database import identities, migrating, recording, results_changes
 from adapters.database import outcomes as outcome_rows
 from adapters.database.columns import arrays, names, unnest
 from adapters.database.engine import make_engine
@@ -21,7 +21,7 @@ from adapters.database.errors import translated
 from adapters.database.recording import COLUMNS, Standing
 from adapters.database.records import ImageIdentity
 from adapters.settings import Settings
-from schemas.events import Answer, OutcomeDecided, ResultPublished, ResultWithdrawn
+from schemas.events import Answer, OutcomeDecided, ResultAmended, ResultPublished, ResultWithdrawn
 
 PROJECTIONS = ("answers", "visible", "outcomes", "images")
 
@@ -29,11 +29,6 @@ PROJECTIONS = ("answers", "visible", "outcomes", "images")
 INSERT = text(
     f"INSERT INTO visible ({names(COLUMNS)}, visible_at) "
     f"SELECT * FROM {unnest(COLUMNS, 'CAST(:at AS timestamptz[])')} ON CONFLICT DO NOTHING"
-)
-
-WITHDRAW = text(
-    "UPDATE visible SET withdrawn_at = :now, withdrawn_why = :why "
-    "WHERE object_id = :thing AND task = :task AND answer_id = :id"
 )
 
 # What the log does not hold (yet): rows whose event was committed here and is still to be published, and answers
@@ -60,7 +55,7 @@ class Counts:
 class Rebuild:
     """The transaction under way: everything here is undone unless the block that opened it ends well.
 
-    Feed it in this order: results, withdrawals, `keep_unlogged`, answers, outcomes, images.
+    Feed it in this order: results, their changes, `keep_unlogged`, answers, outcomes, images.
     """
 
     def __init__(self, connection: AsyncConnection, clock: Clock, missing: Sequence[str]) -> None:
@@ -90,10 +85,13 @@ class Rebuild:
         await self._connection.execute(INSERT, {**arrays(COLUMNS, rows), "at": at})
         await self.add_answers(answers)
 
-    async def withdraw(self, withdrawn: ResultWithdrawn, at: datetime) -> None:
-        """A result that was taken back at a time."""
-        values = {"thing": withdrawn.object_id, "task": withdrawn.task, "id": withdrawn.result_id}
-        await self._connection.execute(WITHDRAW, {**values, "why": withdrawn.reason, "now": at})
+    async def change(self, changed: ResultWithdrawn | ResultAmended, at: datetime) -> None:
+        """A result that was taken back or amended at a time."""
+        place = (self._connection, changed.object_id, changed.task, changed.result_id)
+        if isinstance(changed, ResultWithdrawn):
+            await results_changes.mark_withdrawn(*place, changed.reason, at)
+        else:
+            await results_changes.mark_amended(*place, changed.changed, at)
 
     async def keep_unlogged(self) -> None:
         """Puts back the old answers and visible results that the log does not hold."""
@@ -103,7 +101,7 @@ class Rebuild:
     async def add_answers(self, answers: Sequence[Answer]) -> None:
         """Answers in the order of the log; those whose content has no result yet become visible, as when recorded."""
         for when, group in _by_moment(answers, self._clock.now()):
-            await recording.record(self._connection, group, when)
+            await recording.record(self._connection, group, when, announce=False)
 
     async def add_outcomes(self, outcomes: Sequence[OutcomeDecided]) -> None:
         """Outcomes as decided."""

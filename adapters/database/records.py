@@ -19,13 +19,14 @@ class Recorded:
 
     `result` is the stored visible winner of the answer's key, this answer or an earlier one; None for a shadow
     answer, which has no key. `won` says that the winner answers the same event, so that it is to be published
-    (again, after a redelivery); `first_time` that this call stored the answer.
+    (again, after a redelivery) unless it is `withdrawn`; `first_time` that this call stored the answer.
     """
 
     answer: Answer
     won: bool
     result: ResultPublished | None
     first_time: bool
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +118,39 @@ class ResultFilter:
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
-    """A visible result with when it was made visible and, where that happened, when and why it was withdrawn."""
+    """A visible result with when it was made visible and, where that happened, when and why it was withdrawn.
+
+    `amended` holds what was said of it since (`ResultAmended.changed`), `amended_at` when the last time.
+    """
 
     result: ResultPublished
     visible_at: datetime
     withdrawn_at: datetime | None
     withdrawn_why: str | None
+    amended_at: datetime | None = None
+    amended: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What names a visible result to subscribers."""
+
+    result_id: UUID
+    object_id: str
+    subject_id: str
+    task: str
+    revision: int
+    simulated: bool
+    withdrawn_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A result that is withdrawn, and the results of its follow-ups that went with it; `again`: it was before."""
+
+    result: Shown
+    followed: list[Shown]
+    again: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """PostgreSQL in memory, sitting the same exam as `adapters.database.Database`; it can be taken away with `down`."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -12,19 +13,23 @@ from adapters.database import (
     Recorded,
     Release,
     ResultFilter,
+    Shown,
     State,
     StoredImage,
     StoredOutcome,
     StoredResult,
     Trail,
     Visible,
+    Withdrawal,
 )
 from adapters.database.outcomes import RANK
 from adapters.database.recording import Standing, key_of, newcomers, outcomes_of, result_of
 from adapters.database.releases import announcement, check_share
+from adapters.database.results_changes import ORPHANED
+from adapters.database.results_changes import announcement as announcement_of_change
 from schemas.card import ModelCard
-from schemas.errors import DatabaseUnavailable
-from schemas.events import Answer, OutcomeDecided, ResultPublished
+from schemas.errors import DatabaseUnavailable, UserError
+from schemas.events import Answer, OutcomeDecided, ResultPublished, ResultWithdrawn
 
 
 class FakeDatabase:
@@ -35,6 +40,7 @@ class FakeDatabase:
         self.answers: dict[UUID, Answer] = {}
         self.visible: dict[Key, Standing] = {}
         self.visible_at: dict[Key, datetime] = {}
+        self.withdrawn_why: dict[Key, str] = {}
         self.outcomes: dict[tuple[UUID, str], StoredOutcome] = {}
         self.images: dict[UUID, ImageIdentity] = {}
         self.log: list[Release] = []
@@ -61,6 +67,9 @@ class FakeDatabase:
         shown = [answer for answer in answers if answer.arm != "shadow"]
         for row in newcomers(shown, self._standing()):
             self.visible[row.key], self.visible_at[row.key] = row, now
+            asked_by = self.answers[row.answer_id].follows
+            if any(each.answer_id == asked_by and each.withdrawn_at for each in self.visible.values()):
+                await self._take_back(row, ORPHANED)
         recorded = [self._recorded(answer, fresh) for answer in answers]
         self._keep(outcomes_of(recorded, now))
         return recorded
@@ -74,7 +83,7 @@ class FakeDatabase:
         """See Database.already_visible."""
         await self.probe()
         rows = [self.visible[key] for key in dict.fromkeys(keys) if key in self.visible]
-        return {row.key: Visible(row.key, row.event_id, self._result(row)) for row in rows}
+        return {row.key: Visible(row.key, row.event_id, self._result(row), row.withdrawn_at) for row in rows}
 
     async def note_images(self, rows: Sequence[ImageIdentity]) -> None:
         """See Database.note_images."""
@@ -137,6 +146,36 @@ class FakeDatabase:
         """See Database.result."""
         await self.probe()
         return next((self._stored(row) for row in self.visible.values() if row.answer_id == result_id), None)
+
+    async def withdraw(self, result_id: UUID, *, by_whom: str, why: str) -> Withdrawal:
+        """See Database.withdraw."""
+        await self.probe()
+        row = next((row for row in self.visible.values() if row.answer_id == result_id), None)
+        if row is None:
+            raise UserError(f"There is no result {result_id}; `clinstream results --json` shows the ids.")
+        if row.withdrawn_at is not None:
+            return Withdrawal(_shown(row), [], again=True)
+        self.audit.append({"by_whom": by_whom, "purpose": why, "action": "results.withdraw"})
+        asked = [r for r in self.visible.values() if self.answers[r.answer_id].follows == result_id]
+        followed = sorted((r for r in asked if r.withdrawn_at is None), key=_in_order)
+        await self._take_back(row, why)
+        for each in followed:
+            await self._take_back(each, ORPHANED)
+        return Withdrawal(_shown(row), [_shown(each) for each in followed], again=False)
+
+    async def _take_back(self, row: Standing, why: str) -> None:
+        now = self._clock.now()
+        self.visible[row.key], self.withdrawn_why[row.key] = replace(row, withdrawn_at=now), why
+        shown = _shown(row)
+        event = ResultWithdrawn(
+            result_id=shown.result_id,
+            object_id=shown.object_id,
+            subject_id=shown.subject_id,
+            task=shown.task,
+            revision=shown.revision,
+            reason=why,
+        )
+        await self.enqueue(*announcement_of_change(shown, event, f"{shown.result_id}/withdrawn", now))
 
     async def trail(
         self,
@@ -209,13 +248,15 @@ class FakeDatabase:
         if answer.arm == "shadow":
             return Recorded(answer, False, None, first)
         winner = self.visible[key_of(answer)]
-        return Recorded(answer, winner.event_id == answer.event_id, self._result(winner), first)
+        withdrawn = winner.withdrawn_at is not None
+        return Recorded(answer, winner.event_id == answer.event_id, self._result(winner), first, withdrawn)
 
     def _result(self, row: Standing) -> ResultPublished:
         return result_of(row, self.answers[row.answer_id])
 
     def _stored(self, row: Standing) -> StoredResult:
-        return StoredResult(self._result(row), self.visible_at[row.key], None, None)
+        why = self.withdrawn_why.get(row.key)
+        return StoredResult(self._result(row), self.visible_at[row.key], row.withdrawn_at, why)
 
     def _keep(self, decided: Iterable[OutcomeDecided]) -> None:
         for one in decided:
@@ -236,6 +277,11 @@ class FakeDatabase:
         release = Release(len(self.log) + 1, task, version, state, share, self._clock.now(), by_whom, why)
         self.log.append(release)
         return release
+
+
+def _shown(row: Standing) -> Shown:
+    thing, _, task = row.key
+    return Shown(row.answer_id, thing, row.subject_id, task, row.revision, row.simulated, row.withdrawn_at)
 
 
 def _in_order(row: Standing) -> tuple[str, str, int]:

@@ -1,10 +1,12 @@
-"""`clinstream results`: what PostgreSQL holds, with lineage; which results are visible is decided elsewhere."""
+"""`clinstream results`: what PostgreSQL holds, and taking a result back; which are visible is decided elsewhere."""
 
 import asyncio
+import getpass
 import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import msgspec
 import typer
@@ -12,15 +14,17 @@ import typer
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
-    from adapters.database import ResultFilter, StoredResult
+    from adapters.database import Database, ResultFilter, StoredResult, Withdrawal
     from schemas.events import ResultPublished
 
 AGO = re.compile(r"(\d+)([smhd])")
 SHORT = 14
+WHY = "Why, in words that subscribers read as well: no names, no numbers of people."
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def results(
+    context: typer.Context,
     since: Annotated[str, typer.Option(help="A time (2026-01-31T08:00Z) or how long ago (15m, 2h, 1d).")] = "",
     model: Annotated[str, typer.Option(help="Only of this model, for example chest_xray.")] = "",
     subject: Annotated[str, typer.Option(help="Only of this pseudonymous subject (sub-...).")] = "",
@@ -29,10 +33,12 @@ def results(
     lineage: Annotated[bool, typer.Option("--lineage", help="Where each event was read, arm, epoch, batch.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array, for machines, lineage included.")] = False,
 ) -> None:
-    """List the visible results, newest first.
+    """List the visible results, newest first; `results withdraw` takes one back.
 
     Examples: clinstream results --lineage · clinstream results --since 1h --model chest_xray --json
     """
+    if context.invoked_subcommand is not None:
+        return
     from adapters.database import ResultFilter  # on use: the database's client costs a second of start
 
     wanted = ResultFilter(
@@ -47,6 +53,34 @@ def results(
         print(json.dumps([line(each) for each in found]))
     else:
         _show(found, lineage)
+
+
+def withdraw(
+    result_id: Annotated[str, typer.Argument(metavar="ID", help="As `clinstream results --json` shows it.")],
+    why: Annotated[str, typer.Option(help=WHY)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+) -> None:
+    """Take a result back, and the follow-ups that it asked for: audited, told to subscribers, never undone.
+
+    A second time changes nothing.
+
+    Example: clinstream results withdraw 6a3c1c44-5f6b-5c3e-9d0e-4f6f3f1f8a01 --why "image of another patient"
+    """
+    try:
+        wanted = UUID(result_id)
+    except ValueError:
+        raise UserError(f"{result_id!r} is no result id; `clinstream results --json` shows them.") from None
+    if not why.strip():
+        raise UserError("Say why: --why is kept in the audit and told to subscribers.")
+    done = asyncio.run(_withdraw(wanted, why.strip()))
+    if as_json:
+        print(json.dumps(_taken_back(done)))
+        return
+    if done.again:
+        print(f"It was withdrawn before, at {done.result.withdrawn_at:%Y-%m-%d %H:%M} UTC.")
+        return
+    for each in (done.result, *done.followed):
+        print(f"withdrawn: {each.result_id}, revision {each.revision} of {each.task}")
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -67,19 +101,44 @@ def line(each: "StoredResult") -> dict[str, Any]:
         "visible_at": each.visible_at.isoformat(),
         "withdrawn_at": each.withdrawn_at.isoformat() if each.withdrawn_at else None,
         "withdrawn_why": each.withdrawn_why,
+        "amended_at": each.amended_at.isoformat() if each.amended_at else None,
+        "amended": each.amended,
+        "use_status": each.result.answer.use_status,
+    }
+
+
+def _taken_back(done: "Withdrawal") -> dict[str, Any]:
+    return {
+        "result_id": str(done.result.result_id),
+        "task": done.result.task,
+        "revision": done.result.revision,
+        "again": done.again,
+        "followed": [{"result_id": str(each.result_id), "task": each.task} for each in done.followed],
     }
 
 
 async def _ask(wanted: "ResultFilter") -> "list[StoredResult]":
-    from adapters import settings
-    from adapters.clock import SystemClock
-    from adapters.database import Database
-
-    database = Database.open(settings.load(), SystemClock())
+    database = _open()
     try:
         return await database.results(wanted)
     finally:
         await database.close()
+
+
+async def _withdraw(result_id: UUID, why: str) -> "Withdrawal":
+    database = _open()
+    try:
+        return await database.withdraw(result_id, by_whom=getpass.getuser(), why=why)
+    finally:
+        await database.close()
+
+
+def _open() -> "Database":
+    from adapters import settings
+    from adapters.clock import SystemClock
+    from adapters.database import Database
+
+    return Database.open(settings.load(), SystemClock())
 
 
 def _show(found: "list[StoredResult]", lineage: bool) -> None:
@@ -89,17 +148,18 @@ def _show(found: "list[StoredResult]", lineage: bool) -> None:
 
     console = Console(highlight=False)
     since, model, score, thing = (Column(name, no_wrap=True) for name in ("since", "model", "score", "object"))
-    table = Table(since, model, "answer", score, "rev", thing, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(since, model, "answer", score, "rev", thing, "use", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for each in found:
         result, answer = each.result, each.result.answer
         told = answer.label + ", abstained" * answer.abstained + ", simulated" * answer.simulated
         table.add_row(
             f"{each.visible_at:%m-%d %H:%M}",
             f"{result.task} {answer.version}",
-            told + ", withdrawn" * bool(each.withdrawn_at),
+            told + state(each),
             f"{answer.score:.3f}",
             str(result.revision),
             shortened(result.object_id),
+            answer.use_status,
         )
     console.print(table)
     for each in found if lineage else ():
@@ -110,6 +170,16 @@ def _show(found: "list[StoredResult]", lineage: bool) -> None:
         console.print(
             "No results yet. `clinstream send` brings some in; `clinstream reconcile` tells what is on its way."
         )
+
+
+def state(each: "StoredResult") -> str:
+    """What became of a visible result since, as words to append; what clinicians said counts less than a withdrawal."""
+    if each.withdrawn_at:
+        return ", withdrawn"
+    if each.amended_at is None:
+        return ""
+    said = each.amended.get("assessment", "amended")
+    return f", {said}" + (f": {each.amended['label']}" if each.amended.get("label") else "")
 
 
 def shortened(object_id: str) -> str:
@@ -130,5 +200,8 @@ def _way(result: "ResultPublished") -> str:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command()(results)
+    """Adds the group, which lists by itself."""
+    group = typer.Typer(pretty_exceptions_enable=False)
+    group.callback(invoke_without_command=True)(results)
+    group.command()(withdraw)
+    app.add_typer(group, name="results")

@@ -68,10 +68,11 @@ def _lines(way: "Way") -> list[tuple[str, str]]:
         hops = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in way.hops(answer).items())
         told = f"{answer.label} {answer.score:.3f}" + (" (abstained)" if answer.abstained else "")
         served = f"{answer.task} {answer.version}, {answer.arm}, epoch {answer.release_epoch}"
-        lines.append(("answer", f"{told}; {served}, batch {answer.batch_size}; {hops}"))
+        lines.append(("answer", f"{told}; {served}, batch {answer.batch_size}; {hops}; {answer.use_status}"))
     for each in way.results:
         shown = f"{each.result.result_id}, revision {each.result.revision} of {each.result.task}"
-        lines.append(("result", shown + (f", withdrawn: {each.withdrawn_why}" if each.withdrawn_at else "")))
+        shown += f", withdrawn: {each.withdrawn_why}" if each.withdrawn_at else ""
+        lines.append(("result", f"{shown}; {each.result.answer.use_status}"))
     for outcome in way.outcomes:
         lines.append(("outcome", f"{outcome.task}: {outcome.fate} {outcome.reason}".strip()))
     return lines

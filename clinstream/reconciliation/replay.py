@@ -19,7 +19,15 @@ from clinstream.reconciliation.log import LogRecord
 from consumers.identity import identity_of
 from schemas import envelope, topics
 from schemas.errors import MissingObject, RejectedInput, UserError
-from schemas.events import Answer, Base, ImageObserved, OutcomeDecided, ResultPublished, ResultWithdrawn
+from schemas.events import (
+    Answer,
+    Base,
+    ImageObserved,
+    OutcomeDecided,
+    ResultAmended,
+    ResultPublished,
+    ResultWithdrawn,
+)
 
 T = TypeVar("T", bound=Base)
 R = TypeVar("R")
@@ -74,20 +82,20 @@ class Replay:
 
     async def _results_into(self, work: Rebuild) -> None:
         self._tell("results")
-        withdrawn: list[tuple[ResultWithdrawn, datetime]] = []
+        changes: list[tuple[datetime, ResultWithdrawn | ResultAmended]] = []
 
         def published() -> Iterator[ResultPublished]:
             for record in log.read(self._settings.kafka, self._results):
-                match self._read(record, (ResultPublished, ResultWithdrawn)):
+                match self._read(record, topics.RESULT_EVENTS):
                     case ResultPublished() as result:
                         yield result
-                    case ResultWithdrawn() as taken_back:
-                        withdrawn.append((taken_back, datetime.fromisoformat(record.text("ce_time"))))
+                    case ResultWithdrawn() | ResultAmended() as change:
+                        changes.append((datetime.fromisoformat(record.text("ce_time")), change))
 
         for results in chunks(published()):
             await work.add_results(results)
-        for event, at in withdrawn:
-            await work.withdraw(event, at)
+        for at, change in sorted(changes, key=lambda dated: dated[0]):
+            await work.change(change, at)
 
     def _events(self, names: Sequence[str], kind: type[T]) -> Iterator[T]:
         for record in log.read(self._settings.kafka, names):

@@ -11,7 +11,13 @@ STATEMENTS = (
         ADD COLUMN priority text NOT NULL DEFAULT 'routine' CHECK (priority IN ('stat', 'routine')),
         ADD COLUMN forecast jsonb NOT NULL DEFAULT '[]',
         ADD COLUMN reason text NOT NULL DEFAULT '',
-        ADD COLUMN inputs jsonb NOT NULL DEFAULT '[]'
+        ADD COLUMN inputs jsonb NOT NULL DEFAULT '[]',
+        ADD COLUMN follows uuid
+    """,
+    """
+    ALTER TABLE visible
+        ADD COLUMN amended_at timestamptz,
+        ADD COLUMN amended jsonb NOT NULL DEFAULT '{}'
     """,
     """
     ALTER TABLE images
