@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.card import ModelCard
-from schemas.errors import StepFailed, UserError
+from schemas.errors import RejectedInput, StepFailed, UserError
 from schemas.findings import Finding
 
 Tensor = npt.NDArray[Any]
 Prepare = Callable[[Any], Tensor]
+PrepareMany = Callable[[Sequence[Any]], tuple[Tensor, Mapping[int, RejectedInput]]]
 Decode = Callable[[Mapping[str, Tensor]], Sequence[Finding]]
 
 _SEMANTIC = re.compile(r"\d+\.\d+\.\d+")
@@ -33,7 +34,9 @@ class Model:
     `prepare` turns one observed thing (a decoded image, a mapping of features) into one tensor without the batch axis
     and raises RejectedInput for what the model must not see. `decode` turns Triton's outputs, each (rows, ...), into
     one Finding a row. `weights_path` is the ONNX file; it need not exist before the first training. `features` are the
-    names that a model of named measurements takes, in its order; none for a model of images.
+    names that a model of named measurements takes, in its order; none for a model of images. `prepare_many`, where a
+    model offers it, prepares a batch at once: rows of all things, and by place what `prepare` would have raised (such
+    rows are not to be asked).
     """
 
     card: ModelCard
@@ -41,6 +44,7 @@ class Model:
     decode: Decode
     weights_path: Path
     features: tuple[str, ...] = ()
+    prepare_many: PrepareMany | None = None
 
     @property
     def train(self) -> Callable[..., Any]:
@@ -61,7 +65,14 @@ def load(package: str, folder: Path) -> Model:
     problems = [*_card_problems(card, folder), *_callable_problems(folder, prepare=prepare, decode=decode)]
     if problems:
         raise UserError(f"The model folder {folder} is not usable: " + "; ".join(problems) + ".")
-    return Model(card=card, prepare=prepare, decode=decode, weights_path=folder / card.weights, features=features)
+    return Model(
+        card=card,
+        prepare=prepare,
+        decode=decode,
+        weights_path=folder / card.weights,
+        features=features,
+        prepare_many=getattr(importlib.import_module(f"{package}.preprocess"), "prepare_many", None),
+    )
 
 
 def binary_findings(card: ModelCard, outputs: Mapping[str, Tensor]) -> list[Finding]:

@@ -82,7 +82,7 @@ async def judge(
     async for places, tensors, rejected in _prepared(model, cases):
         left_out += rejected
         if tensors:
-            answered = await _ask(model, client, tensors)
+            answered = await ask(model, client, tensors)
             findings |= dict(zip(places, answered, strict=True))
         advance(len(tensors) + len(rejected))
     return _sum_up(model, cases, findings, left_out, served_by)
@@ -115,7 +115,7 @@ def _load(cases: Sequence[Case], bite: Sequence[int]) -> tuple[list[int], list[T
     return places, tensors, left_out
 
 
-async def _ask(model: Model, client: Inference, tensors: Sequence[Tensor]) -> Sequence[Finding]:
+async def ask(model: Model, client: Inference, tensors: Sequence[Tensor]) -> Sequence[Finding]:
     """One request for all rows, in the routine lane, behind whatever the stack is doing."""
     card = model.card
     name = triton_name(card.name, card.version)

@@ -49,7 +49,8 @@ def test_an_unknown_model_is_one_sentence_with_the_names_there_are(tmp_path: Pat
     for arguments in (["models", "show", "x"], ["train", "x", "--data", "."], ["evaluate", "x"]):
         done = clinstream(tmp_path, *arguments)
         assert done.returncode == 2
-        assert done.stderr == "There is no model x; choose from: chest_xray, icu_mortality.\n"
+        names = ", ".join(triton_models.discover())
+        assert done.stderr == f"There is no model x; choose from: {names}.\n"
 
 
 def test_a_rehearsal_leaves_a_candidate_in_its_own_folder_and_says_so(tmp_path: Path) -> None:

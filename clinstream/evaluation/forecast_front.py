@@ -1,0 +1,64 @@
+"""What `clinstream evaluate` does with readings once its words are understood: reads, runs, shows the verdict."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from adapters.repository import Entry
+from adapters.settings import Settings
+from clinstream.evaluation import forecasting
+from clinstream.evaluation.forecasting import ForecastVerdict, Plan
+from clinstream.evaluation.server import serving
+from schemas.errors import UserError
+from triton_models import Model, series
+from triton_models.forecasts import Figure
+
+
+def plan(model: Model, readings: Path | None, stride_minutes: float) -> Plan:
+    """The windows to ask for; raises UserError for a file that cannot be used, with what is wrong with it."""
+    if readings is None:
+        raise UserError(f"{model.card.name} takes readings: name them with --readings FILE.parquet.")
+    return forecasting.plan(model, series.read(readings), stride_minutes)
+
+
+async def run(settings: Settings, plan: Plan) -> ForecastVerdict:
+    """The verdict over the windows, with a bar on stderr where that is a terminal."""
+    console, model = Console(stderr=True), plan.model
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"{model.card.name}: {len(plan)} windows", total=len(plan))
+        async with serving(settings, [Entry(model.card, model.weights_path)]) as (client, served_by):
+            return await forecasting.judge(plan, client, served_by, lambda done: bar.advance(task, done))
+
+
+def show(model: Model, verdict: ForecastVerdict) -> None:
+    """Prints the verdict for a person."""
+    console = Console(highlight=False)
+    title = f"{verdict.model} {verdict.version}, {verdict.served_by}; mg/dL with 95 % intervals over people"
+    rows = Table("ahead", "RMSE", "MAE", "R²", "persistence", "linear", "of persistence", "of linear", title=title)
+    rows.add_column(f"in the {verdict.nominal:.0%} interval")
+    for minutes in forecasting.REPORTED_MINUTES:
+        rows.add_row(
+            f"{minutes} min",
+            _words(verdict.rmse[minutes], 1),
+            f"{verdict.mae[minutes][0]:.1f}",
+            f"{verdict.r2[minutes][0]:.3f}",
+            f"{verdict.persistence_rmse[minutes][0]:.1f}",
+            f"{verdict.linear_rmse[minutes][0]:.1f}",
+            _words(verdict.ratios["persistence"][minutes], 3),
+            _words(verdict.ratios["linear"][minutes], 3),
+            _words(verdict.coverage_by_horizon[minutes], 3),
+        )
+    console.print(rows)
+    ranges = "; ".join(f"{name} {figure[0]:.3f}" for name, figure in verdict.by_range.items())
+    console.print(
+        f"{verdict.windows} windows of {verdict.people} people, {verdict.refused} refused. In the interval: "
+        f"{_words(verdict.coverage, 3)}; by the newest reading in mg/dL: {ranges}."
+    )
+    console.print(model.card.notice)
+
+
+def _words(figure: Figure, digits: int) -> str:
+    value, low, high = (f"{part:.{digits}f}" for part in figure)
+    return value if low == "nan" else f"{value} ({low} to {high})"
