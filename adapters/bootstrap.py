@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from adapters.database import Database
     from adapters.releases import ReleaseBook
     from adapters.triton import Inference
+    from adapters.windows import WindowCache
 
-NEEDS = frozenset({"publisher", "database", "store", "inference", "releases", "decoders"})
+NEEDS = frozenset({"publisher", "database", "store", "inference", "releases", "decoders", "windows"})
 # Two threads: the codecs and numpy release the interpreter lock, and a lane's process shares the box with others.
 DECODER_THREADS = 2
 SWITCH_S = 0.0005
@@ -67,6 +68,11 @@ class Services:
         """Threads for decoding images off the event loop."""
         return cast(ThreadPoolExecutor, self._get("decoders"))
 
+    @property
+    def windows(self) -> "WindowCache":
+        """Wearers' windows in Redis, which may be away."""
+        return cast("WindowCache", self._get("windows"))
+
     def _get(self, name: str) -> object:
         if name not in self._opened:
             raise Conflict(f"{name} was not opened; add it to the needs of this process")
@@ -108,6 +114,12 @@ async def _open(found: Services, wanted: frozenset[str], cards: tuple[ModelCard,
         database = Database.open(settings, clock)
         stack.push_async_callback(database.close)
         opened["database"] = database
+    if "windows" in wanted:
+        from adapters.windows import RedisWindows
+
+        windows = RedisWindows(settings.redis_url, clock)
+        stack.push_async_callback(windows.close)
+        opened["windows"] = windows
     if "inference" in wanted:
         from adapters.triton import TritonClient
 

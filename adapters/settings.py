@@ -128,7 +128,9 @@ class Settings(_Section):
     home: Path = Field(default=Path(".clinstream"), description="folder of data, logs, secrets and endpoints")
     cache: Path = Field(description="folder of the Kafka jars and of Triton's environment")
     redis_url: str = Field(
-        default="redis://127.0.0.1:6379/0", repr=False, description="redis://[:password@]host:port/n"
+        default="redis://127.0.0.1:6379/0",
+        repr=False,
+        description="redis://[:password@]host:port/n, or rediss:// over TLS",
     )
     store_url: str = Field(default="", description="file:///folder (or s3://bucket/prefix) of pixels and tensors")
     pseudonym_key: SecretStr = Field(default=SecretStr(""), description="hex key of the pseudonyms; made by `up`")

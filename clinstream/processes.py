@@ -56,6 +56,8 @@ def table(settings: Settings) -> tuple[Process, ...]:
         _consumer("imaging-prepare.stat", topics.OBSERVED_DICOM),
         _consumer("imaging-prepare.routine", topics.OBSERVED_DICOM, nice=5),
         _consumer("signals", topics.OBSERVED_VITALS),
+        _consumer("glucose.live", topics.OBSERVED_GLUCOSE_LIVE),
+        _consumer("glucose.backfill", topics.OBSERVED_GLUCOSE_BACKFILL, nice=5),
         _consumer("loop", nice=5),
         _door("door-dicom", settings.doors.dicom_processes),
         _door("door-http"),

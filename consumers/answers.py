@@ -8,7 +8,7 @@ from uuid import UUID
 
 from schemas import ids
 from schemas.card import ModelCard
-from schemas.events import Answer, ImagePrepared, Origin, OutcomeDecided, VitalsObserved
+from schemas.events import Answer, GlucoseObserved, ImagePrepared, Origin, OutcomeDecided, VitalsObserved
 
 if TYPE_CHECKING:
     from consumers.ask import Told  # `record` needs no Triton client: 0.4 s less to start
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 def build(
     card: ModelCard,
-    event: ImagePrepared | VitalsObserved,
+    event: ImagePrepared | VitalsObserved | GlucoseObserved,
     told: Told,
     *,
     preprocessing_version: str,
     observed: Origin,
     origin: Origin,
     hops: Mapping[str, float],
+    reason: str = "",
+    inputs: tuple[str, ...] = (),
 ) -> Answer:
     """The answer of one version to one event; its id is the same at every redelivery."""
     finding = told.finding
@@ -52,11 +54,19 @@ def build(
         simulated=event.simulated,
         priority=getattr(event, "priority", "routine"),
         follows=getattr(event, "follows", None),
+        forecast=finding.forecast,
+        reason=reason,
+        inputs=inputs,
     )
 
 
 def sighting(
-    event: ImagePrepared | VitalsObserved | Answer, task: str, winner: UUID, *, origin: Origin, now: float
+    event: ImagePrepared | VitalsObserved | GlucoseObserved | Answer,
+    task: str,
+    winner: UUID,
+    *,
+    origin: Origin,
+    now: float,
 ) -> OutcomeDecided:
     """The end of an event whose content has a visible result from another event: `duplicate_of` that answer."""
     return OutcomeDecided(

@@ -46,6 +46,10 @@ class Ask:
     def __init__(self, inference: Inference, releases: Releases, clock: Clock) -> None:
         self._inference, self._releases, self._clock = inference, releases, clock
 
+    def choose(self, model: Model, subject: str) -> Choice:
+        """The version that would answer a subject, for an answer that needs no inference."""
+        return self._releases.choose(model.card.name, subject)
+
     async def __call__(
         self, model: Model, subjects: Sequence[str], tensors: Sequence[Tensor], *, priority: str = "routine"
     ) -> list[Told]:

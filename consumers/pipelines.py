@@ -7,7 +7,7 @@ takes to import on a busy machine, and a restarted process should be back within
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from adapters.bootstrap import Services
 from adapters.settings import Settings
@@ -65,6 +65,23 @@ def _signals(_settings: Settings, services: Services, _name: str) -> Step:
     return Signals(triton_models.discover(), database=services.database, ask=_ask(services), clock=services.clock)
 
 
+def _glucose(lane: Literal["live", "backfill"]) -> Callable[[Settings, Any, str], Step]:
+    def build(_settings: Settings, services: Services, _name: str) -> Step:
+        import triton_models
+        from consumers.glucose import Glucose
+
+        return Glucose(
+            lane,
+            triton_models.discover(),
+            database=services.database,
+            windows=services.windows,
+            ask=_ask(services),
+            clock=services.clock,
+        )
+
+    return build
+
+
 def _record(_settings: Settings, services: Services, _name: str) -> Step:
     from consumers.record import Record
 
@@ -99,5 +116,7 @@ PIPELINES: dict[str, Pipeline] = {
     "imaging-infer.stat": Pipeline(needs=INFERS | {"store"}, build=_infer("stat")),
     "imaging-infer.routine": Pipeline(needs=INFERS | {"store"}, build=_infer("routine")),
     "signals": Pipeline(needs=INFERS, build=_signals),
+    "glucose.live": Pipeline(needs=INFERS | {"windows"}, build=_glucose("live")),
+    "glucose.backfill": Pipeline(needs=INFERS | {"windows"}, build=_glucose("backfill")),
     "record": Pipeline(needs=EVERYONE, build=_record),
 }

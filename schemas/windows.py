@@ -3,6 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+SPAN_S = 12_000
+"""A window holds the readings of the 200 minutes up to the newest one."""
+MOST = 256
+"""And no more than so many, the newest: sensors report every 1 to 15 minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class GlucoseWindow:

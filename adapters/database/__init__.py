@@ -1,10 +1,11 @@
-"""PostgreSQL: answers, visible results, outcomes, identities, releases, outbox, audit. SQL lives in this room only."""
+"""PostgreSQL: answers, results, outcomes, readings, identities, releases, outbox, audit; the only room with SQL."""
 
 from adapters.database.database import Database
 from adapters.database.migrating import expected_revision, migrate
 from adapters.database.records import (
     ImageIdentity,
     Key,
+    NewReading,
     OutboxRow,
     Recorded,
     Release,
@@ -13,9 +14,14 @@ from adapters.database.records import (
     State,
     StoredImage,
     StoredOutcome,
+    StoredReading,
     StoredResult,
+    Taking,
     Trail,
     Visible,
+    Wearer,
+    Window,
+    WindowsMoved,
     Withdrawal,
 )
 
@@ -23,6 +29,7 @@ __all__ = [
     "Database",
     "ImageIdentity",
     "Key",
+    "NewReading",
     "OutboxRow",
     "Recorded",
     "Release",
@@ -31,9 +38,14 @@ __all__ = [
     "State",
     "StoredImage",
     "StoredOutcome",
+    "StoredReading",
     "StoredResult",
+    "Taking",
     "Trail",
     "Visible",
+    "Wearer",
+    "Window",
+    "WindowsMoved",
     "Withdrawal",
     "expected_revision",
     "migrate",

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import Clock
-from adapters.database import identities, outbox, outcomes, queries, recording, releases, results_changes
+from adapters.database import identities, outbox, outcomes, queries, readings, recording, releases, results_changes
 from adapters.database.engine import Transactions, make_engine
 from adapters.database.records import (
     ImageIdentity,
@@ -19,9 +19,13 @@ from adapters.database.records import (
     ResultFilter,
     State,
     StoredOutcome,
+    StoredReading,
     StoredResult,
+    Taking,
     Trail,
     Visible,
+    Wearer,
+    Window,
     Withdrawal,
 )
 from adapters.settings import Settings
@@ -74,6 +78,25 @@ class Database:
         if not keys:
             return {}
         return await self._transactions.run(lambda c: recording.already_visible(c, keys))
+
+    async def windows(self, wearers: Sequence[Wearer]) -> dict[Wearer, Window]:
+        """The windows of these wearers as they stand; an empty one without stamp where nothing is stored."""
+        if not wearers:
+            return {}
+        return await self._transactions.run(lambda c: readings.windows(c, wearers))
+
+    async def readings_at(self, places: Sequence[tuple[Wearer, int]]) -> list[StoredReading]:
+        """Every stored content of these (wearer, sensor time in milliseconds)."""
+        if not places:
+            return []
+        return await self._transactions.run(lambda c: readings.at(c, places))
+
+    async def take(self, taking: Taking) -> list[Recorded]:
+        """Stores readings with their answers and outcomes; one `Recorded` an answer, in order.
+
+        Raises WindowsMoved, with nothing written, when a stamp is not the present one of its wearer.
+        """
+        return await self._transactions.run(lambda c: readings.take(c, taking, self._clock.now()))
 
     async def note_images(self, rows: Sequence[ImageIdentity]) -> None:
         """Stores where images lie and whose they are; what is there already stays as it is."""

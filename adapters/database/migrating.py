@@ -35,6 +35,7 @@ PRIVILEGES = {
     "outbox": "SELECT, INSERT, UPDATE",
     "releases": "SELECT, INSERT",
     "readings": "SELECT, INSERT",
+    "glucose_windows": "SELECT, INSERT, UPDATE",
     "wearers": "SELECT, INSERT, UPDATE",
     "assessments": "SELECT, INSERT, UPDATE",
     "retrain_counters": "SELECT, INSERT, UPDATE",

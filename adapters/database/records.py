@@ -1,11 +1,12 @@
 """What the database takes and gives, as plain records; no SQL and no connection."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from schemas.events import Answer, Fate, ResultPublished
+from schemas.events import Answer, Fate, GlucoseObserved, OutcomeDecided, ResultPublished
 
 Key = tuple[str, str, str]
 """(object_id, content, task): what has exactly one visible result."""
@@ -27,6 +28,63 @@ class Recorded:
     result: ResultPublished | None
     first_time: bool
     withdrawn: bool = False
+
+
+Wearer = tuple[str, bool]
+"""(subject_id, simulated): whose window; injected readings have one of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A wearer's newest readings, one a sensor time, oldest first (`schemas.windows` says how many).
+
+    `times_ms` are milliseconds since the epoch, values mg/dL in single precision, as they are stored. `stamp` changes
+    with every change of the wearer's readings; None for a wearer of whom nothing is stored.
+    """
+
+    stamp: UUID | None
+    times_ms: tuple[int, ...] = ()
+    glucose_mg_dl: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewReading:
+    """A reading to be stored as this revision of its sensor time."""
+
+    event: GlucoseObserved
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReading:
+    """One stored content of a wearer's sensor time."""
+
+    wearer: Wearer
+    time_ms: int
+    content: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """Everything that one micro-batch of readings changes, in one transaction.
+
+    `stamps` are those of the windows that it was worked out from, by wearer; `stamp` is their next one.
+    """
+
+    stamp: UUID
+    stamps: Mapping[Wearer, UUID | None]
+    readings: Sequence[NewReading]
+    answers: Sequence[Answer]
+    decided: Sequence[OutcomeDecided]
+
+
+class WindowsMoved(Exception):
+    """The readings of these wearers are not what the windows said: nothing was written, look again."""
+
+    def __init__(self, wearers: Iterable[Wearer]) -> None:
+        super().__init__("windows changed meanwhile")
+        self.wearers = frozenset(wearers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,13 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+import numpy as np
+
 from adapters.clock import Clock
 from adapters.database import (
     ImageIdentity,
     Key,
+    NewReading,
     OutboxRow,
     Recorded,
     Release,
@@ -17,12 +20,18 @@ from adapters.database import (
     State,
     StoredImage,
     StoredOutcome,
+    StoredReading,
     StoredResult,
+    Taking,
     Trail,
     Visible,
+    Wearer,
+    Window,
+    WindowsMoved,
     Withdrawal,
 )
 from adapters.database.outcomes import RANK
+from adapters.database.readings import time_ms
 from adapters.database.recording import Standing, key_of, newcomers, outcomes_of, result_of
 from adapters.database.releases import announcement, check_share
 from adapters.database.results_changes import ORPHANED
@@ -30,6 +39,7 @@ from adapters.database.results_changes import announcement as announcement_of_ch
 from schemas.card import ModelCard
 from schemas.errors import DatabaseUnavailable, UserError
 from schemas.events import Answer, OutcomeDecided, ResultPublished, ResultWithdrawn
+from schemas.windows import MOST, SPAN_S
 
 
 class FakeDatabase:
@@ -42,6 +52,8 @@ class FakeDatabase:
         self.visible_at: dict[Key, datetime] = {}
         self.withdrawn_why: dict[Key, str] = {}
         self.outcomes: dict[tuple[UUID, str], StoredOutcome] = {}
+        self.readings: dict[tuple[Wearer, int, str], NewReading] = {}
+        self.stamps: dict[Wearer, UUID] = {}
         self.images: dict[UUID, ImageIdentity] = {}
         self.log: list[Release] = []
         self.outbox: list[OutboxRow] = []
@@ -84,6 +96,48 @@ class FakeDatabase:
         await self.probe()
         rows = [self.visible[key] for key in dict.fromkeys(keys) if key in self.visible]
         return {row.key: Visible(row.key, row.event_id, self._result(row), row.withdrawn_at) for row in rows}
+
+    async def windows(self, wearers: Sequence[Wearer]) -> dict[Wearer, Window]:
+        """See Database.windows."""
+        await self.probe()
+        return {wearer: self._window(wearer) for wearer in wearers}
+
+    async def readings_at(self, places: Sequence[tuple[Wearer, int]]) -> list[StoredReading]:
+        """See Database.readings_at."""
+        await self.probe()
+        wanted = set(places)
+        return [
+            StoredReading(wearer, time, content, row.revision)
+            for (wearer, time, content), row in self.readings.items()
+            if (wearer, time) in wanted
+        ]
+
+    async def take(self, taking: Taking) -> list[Recorded]:
+        """See Database.take."""
+        await self.probe()
+        moved = {wearer for wearer, before in taking.stamps.items() if self.stamps.get(wearer) != before}
+        keys = [(_wearer(row), time_ms(row.event), row.event.content) for row in taking.readings]
+        places = {(wearer, time, row.revision) for (wearer, time, _), row in self.readings.items()}
+        for (wearer, time, content), row in zip(keys, taking.readings, strict=True):
+            if (wearer, time, content) in self.readings or (wearer, time, row.revision) in places:
+                moved.add(wearer)
+        if moved:
+            raise WindowsMoved(moved)
+        self.stamps.update(dict.fromkeys(taking.stamps, taking.stamp))
+        self.readings.update(zip(keys, taking.readings, strict=True))
+        recorded = await self.record(taking.answers)
+        self._keep(taking.decided)
+        return recorded
+
+    def _window(self, wearer: Wearer) -> Window:
+        latest: dict[int, NewReading] = {}
+        for (owner, time, _), row in self.readings.items():
+            if owner == wearer and (time not in latest or latest[time].revision < row.revision):
+                latest[time] = row
+        newest = max(latest, default=0)
+        times = sorted(time for time in latest if time > newest - SPAN_S * 1000)[-MOST:]
+        values = np.array([latest[time].event.glucose_mg_dl for time in times], dtype=np.float32)
+        return Window(self.stamps.get(wearer), tuple(times), tuple(values.tolist()))
 
     async def note_images(self, rows: Sequence[ImageIdentity]) -> None:
         """See Database.note_images."""
@@ -282,6 +336,10 @@ class FakeDatabase:
 def _shown(row: Standing) -> Shown:
     thing, _, task = row.key
     return Shown(row.answer_id, thing, row.subject_id, task, row.revision, row.simulated, row.withdrawn_at)
+
+
+def _wearer(row: NewReading) -> Wearer:
+    return row.event.subject_id, row.event.simulated
 
 
 def _in_order(row: Standing) -> tuple[str, str, int]:

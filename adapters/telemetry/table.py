@@ -49,6 +49,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("clinstream_parked", "gauge", "1", ("lane", "reason"), "1 while the lane waits for what the reason names"),
     Metric("clinstream_braked", "gauge", "1", ("lane",), "1 while too many failures hold the lane until `resume`"),
     Metric("clinstream_results_published_total", "counter", "results", ("task", "audience"), "results sent out"),
+    Metric(
+        "clinstream_readings_stored_total", "counter", "readings", ("lane",), "glucose readings new in the database"
+    ),
+    Metric("clinstream_stale_answers_total", "counter", "answers", ("task",), "no forecast: the newest reading is old"),
+    Metric("clinstream_window_reads_total", "counter", "windows", ("lane", "source"), "wearers' windows, by source"),
     Metric("clinstream_release_epoch", "gauge", "1", ("task",), "newest release row that this process serves by"),
     Metric("clinstream_release_stale_seconds", "gauge", "s", (), "since the release table was last read"),
     Metric("clinstream_outbox_sent_total", "counter", "messages", ("topic",), "outbox rows relayed to the log"),

@@ -11,12 +11,14 @@ from schemas import topics
 PREPARE = {lane: f"clinstream.imaging-prepare.{lane}" for lane in topics.WORK}
 INFER = {topic: f"clinstream.imaging-infer.{lane}" for lane, topic in topics.WORK.items()}
 SIGNALS = "clinstream.signals"
+GLUCOSE = {topic: f"clinstream.glucose.{lane}" for lane, topic in topics.OBSERVED_GLUCOSE.items()}
 RECORD = "clinstream.record"
 
 READS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(PREPARE.values(), (topics.OBSERVED_DICOM,)),
     **{group: (topic,) for topic, group in INFER.items()},
     SIGNALS: (topics.OBSERVED_VITALS,),
+    **{group: (topic,) for topic, group in GLUCOSE.items()},
     RECORD: (topics.ANSWERS,),
 }
 
@@ -27,7 +29,7 @@ def group_of(record: LogRecord) -> str:
         return PREPARE["stat" if record.headers.get("ce_priority") == b"stat" else "routine"]
     if record.topic == topics.OBSERVED_VITALS:
         return SIGNALS
-    return INFER.get(record.topic, RECORD)
+    return GLUCOSE.get(record.topic) or INFER.get(record.topic, RECORD)
 
 
 @dataclass(frozen=True, slots=True)

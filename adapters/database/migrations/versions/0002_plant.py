@@ -26,10 +26,12 @@ STATEMENTS = (
         ADD COLUMN media_type text NOT NULL DEFAULT 'application/dicom',
         ADD COLUMN laterality text NOT NULL DEFAULT '' CHECK (laterality IN ('', 'left', 'right'))
     """,
-    # Every content of a reading is kept; the highest revision of a sensor time is the one that counts.
+    # Every content of a reading is kept; the highest revision of a sensor time is the one that counts. Injected
+    # readings of a wearer never stand in a window with real ones.
     """
     CREATE TABLE readings (
         subject_id text NOT NULL,
+        simulated boolean NOT NULL,
         measured_at timestamptz NOT NULL,
         content text NOT NULL,
         revision integer NOT NULL CHECK (revision > 0),
@@ -40,13 +42,22 @@ STATEMENTS = (
         clipped text NOT NULL CHECK (clipped IN ('', 'low', 'high')),
         trend text NOT NULL,
         device text NOT NULL,
-        simulated boolean NOT NULL,
         observed_at timestamptz NOT NULL,
-        PRIMARY KEY (subject_id, measured_at, content),
-        CONSTRAINT readings_revision UNIQUE (subject_id, measured_at, revision)
+        PRIMARY KEY (subject_id, simulated, measured_at, content),
+        CONSTRAINT readings_revision UNIQUE (subject_id, simulated, measured_at, revision)
     )
     """,
     "COMMENT ON TABLE readings IS 'glucose readings by wearer and sensor time; the highest revision counts'",
+    # Room in each page, so that a new stamp is written beside the old one and touches no index.
+    """
+    CREATE TABLE glucose_windows (
+        subject_id text NOT NULL,
+        simulated boolean NOT NULL,
+        stamp uuid NOT NULL,
+        PRIMARY KEY (subject_id, simulated)
+    ) WITH (fillfactor = 60)
+    """,
+    "COMMENT ON TABLE glucose_windows IS 'changes with every change of a wearer''s readings: proves a cached window'",
     # A credential selects the wearer; only a salted hash of it is kept.
     """
     CREATE TABLE wearers (
