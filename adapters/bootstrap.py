@@ -105,7 +105,7 @@ async def _open(found: Services, wanted: frozenset[str], cards: tuple[ModelCard,
     # 1.2 s of processor time.
     settings, clock, opened = found.settings, found.clock, found._opened
     if "store" in wanted:
-        store = pixels.open_store(settings.store_url)
+        store = pixels.open_store(settings.store_url, settings.store)
         stack.push_async_callback(store.close)
         opened["store"] = store
     if "database" in wanted:

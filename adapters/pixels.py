@@ -12,14 +12,16 @@ import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, from_url
+from obstore.store import LocalStore, S3Store
 
+from adapters.settings import StoreSettings
 from schemas.errors import MissingObject, SettingsError, StoreUnavailable
 
 T = TypeVar("T")
@@ -58,10 +60,10 @@ class BlobStore(Protocol):
         """Gives back threads and connections."""
 
 
-def open_store(url: str) -> "ObstoreBlobs":
-    """The store at `file:///folder` (made the first time) or at an `s3://bucket/prefix` with obstore's own settings.
+def open_store(url: str, s3: StoreSettings | None = None) -> "ObstoreBlobs":
+    """The store at `file:///folder` (made the first time) or at `s3://bucket/prefix`, reached as `s3` says.
 
-    Raises SettingsError for another scheme and StoreUnavailable when the folder cannot be made or was there before
+    A bucket is never made: one that is missing is an outage. Raises SettingsError for another scheme and StoreUnavailable when the folder cannot be made or was there before
     and is gone: a process that starts while a disk is not mounted must not take an empty folder for the store.
     """
     parts = urlsplit(url)
@@ -78,16 +80,20 @@ def open_store(url: str) -> "ObstoreBlobs":
             made_before.touch(mode=0o600)
         return ObstoreBlobs(folder=folder)
     if parts.scheme == "s3":
-        return ObstoreBlobs(url=url)
+        return ObstoreBlobs(url=url, s3=s3 or StoreSettings())
     raise SettingsError(f"The object store's URL begins with {parts.scheme!r}; use file:///folder or s3://bucket.")
 
 
 class ObstoreBlobs:
-    """`BlobStore` on obstore: a local folder, or any S3 by its URL. Blocking work runs in a pool of its own."""
+    """`BlobStore` on obstore: a local folder, or any S3 by its URL. Blocking work runs in a pool of its own.
 
-    def __init__(self, *, folder: Path | None = None, url: str = "") -> None:
+    On S3 `durable` asks for nothing more: the server has made an object durable, in its own sense, when it answers a
+    PUT, and shows it whole or not at all. How many disks that is, is the server's configuration.
+    """
+
+    def __init__(self, *, folder: Path | None = None, url: str = "", s3: StoreSettings | None = None) -> None:
         self._folder = folder
-        self._store = LocalStore(folder) if folder is not None else from_url(url)
+        self._store = LocalStore(folder) if folder is not None else _s3_store(url, s3 or StoreSettings())
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
         self._known_folders: set[Path] = set()
         self._lock = threading.Lock()
@@ -191,6 +197,23 @@ class ObstoreBlobs:
         name = f"probe/{os.getpid()}"
         obstore.put(self._store, name, bytes(4096))
         self._get(name)
+
+
+def _s3_store(url: str, s3: StoreSettings) -> S3Store:
+    """A client that gives up within `timeout_s`, so that a lane parks instead of hanging (obstore: 180 s)."""
+    limit = timedelta(seconds=s3.timeout_s)
+    secret = s3.secret_access_key.get_secret_value() if s3.secret_access_key else None
+    chosen = {"endpoint": s3.endpoint, "access_key_id": s3.access_key_id, "secret_access_key": secret}
+    return S3Store.from_url(
+        url,
+        config={"region": s3.region, **{name: value for name, value in chosen.items() if value}},
+        client_options={
+            "timeout": limit,
+            "connect_timeout": min(limit, timedelta(seconds=2)),
+            "allow_http": bool(s3.endpoint and s3.endpoint.startswith("http://")),
+        },
+        retry_config={"max_retries": 3, "retry_timeout": limit},
+    )
 
 
 def _checked(uri: str) -> str:

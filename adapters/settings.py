@@ -103,6 +103,18 @@ class TritonSettings(_Section):
     profile: Literal["cpu", "a30"] = Field(default="cpu", description="which configuration is generated from a card")
 
 
+class StoreSettings(_Section):
+    """How to reach an S3 server; unused where the store is a folder (`CLINSTREAM_STORE_URL` says which)."""
+
+    model_config = SettingsConfigDict(env_prefix="CLINSTREAM_STORE_")
+
+    endpoint: str | None = Field(default=None, description="http(s)://host:port of the S3 server; absent: AWS itself")
+    region: str = Field(default="us-east-1", description="region that requests are signed for")
+    access_key_id: str | None = Field(default=None, description="account of this service at the S3 server")
+    secret_access_key: SecretStr | None = Field(default=None, description="its secret")
+    timeout_s: float = Field(default=10.0, gt=0, description="seconds until the store counts as away")
+
+
 class DoorSettings(_Section):
     """The doors that senders reach: addresses, how long they wait for the broker, when they refuse."""
 
@@ -138,6 +150,7 @@ class Settings(_Section):
     kafka: KafkaSettings = Field(default_factory=lambda: KafkaSettings())
     database: DatabaseSettings = Field(default_factory=lambda: DatabaseSettings())
     triton: TritonSettings = Field(default_factory=lambda: TritonSettings())
+    store: StoreSettings = Field(default_factory=lambda: StoreSettings())
     doors: DoorSettings = Field(default_factory=lambda: DoorSettings())
     ports: dict[str, int] = Field(default_factory=dict, description="TCP port by name, as `up` chose them")
 
@@ -161,6 +174,7 @@ def load(home: Path | None = None) -> Settings:
             kafka=KafkaSettings(**known.get("kafka", {})),
             database=DatabaseSettings(**known.get("database", {})),
             triton=TritonSettings(**{"repository": folder / "repository", **known.get("triton", {})}),
+            store=StoreSettings(**known.get("store", {})),
             doors=DoorSettings(**known.get("doors", {})),
             **_optional(
                 redis_url=known.get("redis", {}).get("url"),
@@ -184,6 +198,7 @@ def from_environment() -> dict[str, dict[str, Any]]:
         "kafka": KafkaSettings,
         "database": DatabaseSettings,
         "triton": TritonSettings,
+        "store": StoreSettings,
         "doors": DoorSettings,
     }
     for name, section in sections.items():
@@ -194,7 +209,7 @@ def from_environment() -> dict[str, dict[str, Any]]:
     for name in ("redis", "store"):
         url = os.environ.get(f"CLINSTREAM_{name.upper()}_URL")
         if url:
-            found[name] = {"url": url}
+            found.setdefault(name, {})["url"] = url
     return found
 
 

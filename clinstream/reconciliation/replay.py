@@ -130,7 +130,7 @@ async def _rebuild(settings: Settings, *, keep_unlogged: bool, identities: bool,
     replay = Replay(settings, SystemClock(), triton_models.discover(), tell)
     if not identities:
         return await replay.run(keep_unlogged=keep_unlogged, store=None)
-    store = pixels.open_store(settings.store_url)
+    store = pixels.open_store(settings.store_url, settings.store)
     try:
         return await replay.run(keep_unlogged=keep_unlogged, store=store)
     finally:
