@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -23,6 +23,9 @@ from obstore.store import LocalStore, S3Store
 
 from adapters.settings import StoreSettings
 from schemas.errors import MissingObject, SettingsError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config
 
 T = TypeVar("T")
 Kind = Literal["pixels", "tensors", "quarantine"]
@@ -63,8 +66,9 @@ class BlobStore(Protocol):
 def open_store(url: str, s3: StoreSettings | None = None) -> "ObstoreBlobs":
     """The store at `file:///folder` (made the first time) or at `s3://bucket/prefix`, reached as `s3` says.
 
-    A bucket is never made: one that is missing is an outage. Raises SettingsError for another scheme and StoreUnavailable when the folder cannot be made or was there before
-    and is gone: a process that starts while a disk is not mounted must not take an empty folder for the store.
+    A bucket is never made: one that is missing is an outage. Raises SettingsError for another scheme and
+    StoreUnavailable when the folder cannot be made or was there before and is gone: a process that starts while a disk
+    is not mounted must not take an empty folder for the store.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
@@ -202,11 +206,15 @@ class ObstoreBlobs:
 def _s3_store(url: str, s3: StoreSettings) -> S3Store:
     """A client that gives up within `timeout_s`, so that a lane parks instead of hanging (obstore: 180 s)."""
     limit = timedelta(seconds=s3.timeout_s)
-    secret = s3.secret_access_key.get_secret_value() if s3.secret_access_key else None
-    chosen = {"endpoint": s3.endpoint, "access_key_id": s3.access_key_id, "secret_access_key": secret}
+    config: "S3Config" = {"region": s3.region}
+    if s3.endpoint:
+        config["endpoint"] = s3.endpoint
+    if s3.access_key_id and s3.secret_access_key:
+        config["access_key_id"] = s3.access_key_id
+        config["secret_access_key"] = s3.secret_access_key.get_secret_value()
     return S3Store.from_url(
         url,
-        config={"region": s3.region, **{name: value for name, value in chosen.items() if value}},
+        config=config,
         client_options={
             "timeout": limit,
             "connect_timeout": min(limit, timedelta(seconds=2)),

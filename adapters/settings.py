@@ -58,6 +58,9 @@ class KafkaSettings(_Section):
     ssl_cafile: Path | None = Field(default=None, description="PEM file of the authority that signed the brokers")
     ssl_certfile: Path | None = Field(default=None, description="PEM file of this service's certificate")
     ssl_keyfile: Path | None = Field(default=None, description="PEM file of this service's key")
+    manage_access: bool = Field(
+        default=False, description="whether the start makes the brokers' access rules those of the topics table"
+    )
     request_timeout_s: float = Field(default=20.0, gt=0, description="seconds until one request counts as failed")
 
 

@@ -1,4 +1,4 @@
-"""Everything between servers and services, in order: migrations, release rows, model repository and models, topics.
+"""Everything between servers and services, in order: migrations, release rows, models, topics, access rules.
 
 A process of its own (`python -m clinstream.bootstrap_stack`), so that the supervisor stays small. Each part may run
 again at any time and then changes nothing.
@@ -56,6 +56,15 @@ def make_topics(settings: Settings) -> None:
     topics_admin.ensure_topics(settings, _models())
 
 
+def give_access(settings: Settings) -> None:
+    """Makes the brokers' access rules those of the topics table, where this account is told to manage them."""
+    from adapters import access
+    from schemas.access import accounts, rules
+
+    if settings.kafka.manage_access:
+        access.ensure_access(settings, rules(_models()), accounts())
+
+
 def write_starters(settings: Settings) -> None:
     """Promotes the packaged version of each model that nobody has decided about yet."""
     from adapters.database import Database
@@ -85,6 +94,7 @@ STEPS: dict[str, Callable[[Settings], None]] = {
     "starters": write_starters,
     "reconcile": load_models,
     "topics": make_topics,
+    "access": give_access,
 }
 
 

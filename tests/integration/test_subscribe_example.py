@@ -1,5 +1,7 @@
 """The example subscriber against a real broker: each result once, whatever is delivered twice (S6)."""
 
+import json
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -12,7 +14,9 @@ from kafka import KafkaProducer
 
 from adapters import topics_admin
 from adapters.settings import Settings
+from clinstream.contracts import play, stage
 from schemas.envelope import pack
+from schemas.errors import UserError
 from schemas.events import Base, ResultPublished, ResultWithdrawn
 from tests.support.answers import answer
 
@@ -84,3 +88,37 @@ def _lines(servers: str, topic: str, count: int) -> list[str]:
         finally:
             alarm.cancel()
             process.kill()
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_example_ends_a_play_as_a_right_subscriber_does(
+    kafka_settings: Settings, topic: str, tmp_path: Path, seed: int
+) -> None:
+    """S6: repeats, revisions, amendments, withdrawals and a later version's additions, in two sittings."""
+    servers, made = kafka_settings.kafka.bootstrap_servers, play.script("icu_mortality", seed)
+    half = len(made.deliveries) // 2
+    for part in (made.deliveries[:half], made.deliveries[half:]):
+        stage.perform(play.Play(part), bootstrap=servers, topic=topic)
+        command = [sys.executable, str(EXAMPLE), servers, topic, "--state", str(tmp_path / "ward"), "--idle", "3"]
+        subprocess.run([*command, "--group", f"subscriber.{topic}"], check=True, timeout=60)
+    assert _state(tmp_path / "ward") == made.final
+
+
+def _state(path: Path) -> play.State:
+    columns = ("result_id", "subject_id", "revision", "status", "label", "score", "changed")
+    with sqlite3.connect(path) as held:
+        rows = held.execute(f"SELECT object_id || '/' || task, {', '.join(columns)} FROM results").fetchall()
+    held.close()
+    found = {place: dict(zip(columns, values, strict=True)) for place, *values in rows}
+    return {place: {**values, "changed": json.loads(str(values["changed"]))} for place, values in found.items()}
+
+
+def test_a_play_never_goes_to_the_topic_of_patients_results(
+    kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CC21: made-up results stay off the clinical topics of the installation itself."""
+    monkeypatch.setenv("CLINSTREAM_HOME", str(kafka_settings.home))
+    with pytest.raises(UserError, match="patients"):
+        stage.perform(play.script("icu_mortality"), topic="results.icu_mortality")
+    with pytest.raises(UserError, match="--create"):
+        stage.perform(play.script("icu_mortality"), topic="simulated.nobody_made_this")
