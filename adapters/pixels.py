@@ -206,7 +206,7 @@ class ObstoreBlobs:
 def _s3_store(url: str, s3: StoreSettings) -> S3Store:
     """A client that gives up within `timeout_s`, so that a lane parks instead of hanging (obstore: 180 s)."""
     limit = timedelta(seconds=s3.timeout_s)
-    config: "S3Config" = {"region": s3.region}
+    config: S3Config = {"region": s3.region}
     if s3.endpoint:
         config["endpoint"] = s3.endpoint
     if s3.access_key_id and s3.secret_access_key:
