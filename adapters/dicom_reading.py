@@ -24,6 +24,9 @@ DESCRIPTIONS: Final = ("ProtocolName", "SeriesDescription", "StudyDescription", 
 CHEST: Final = re.compile(r"chest|t(h)?ora[xck]|lung|\bcxr\b", re.IGNORECASE)
 MORE_THAN_CHEST: Final = re.compile(r"abd|pelv|spine|neck", re.IGNORECASE)
 THORAX_CODES: Final = frozenset({"51185008", "T-D3000", "43799004", "816094009"})
+# Ear, ear canal, eardrum and middle ear in SNOMED CT, and the ear's older code (PS3.16 CID 4031).
+EAR_CODES: Final = frozenset({"117590005", "84301002", "42859004", "25577004", "T-AB000"})
+VISIBLE_LIGHT: Final = frozenset({"ES", "XC"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ def _header(dataset: FileDataset) -> ImageHeader:
         manufacturer=_text(dataset, "Manufacturer"),
         implementation_class_uid=str(meta.get("ImplementationClassUID", "") or ""),
         requested_priority=_text(dataset, "RequestedProcedurePriority").upper(),
+        laterality=_laterality(dataset),
     )
 
 
@@ -154,9 +158,21 @@ def _body_part(dataset: Any) -> str:
     if stated:
         return "CHEST" if _is_chest(stated) else stated
     for region in dataset.get("AnatomicRegionSequence", None) or ():
-        if _text(region, "CodeValue") in THORAX_CODES:
+        code = _text(region, "CodeValue")
+        if code in THORAX_CODES:
             return "CHEST"
+        if code in EAR_CODES:
+            return "EAR"
+        if code and _text(dataset, "Modality").upper() in VISIBLE_LIGHT:
+            # An endoscope goes everywhere: a region that is stated and not known here is a foreign one.
+            return f"REGION {code}"
     return "CHEST" if any(_is_chest(_text(dataset, name)) for name in DESCRIPTIONS) else ""
+
+
+def _laterality(dataset: Any) -> str:
+    """Of the image before that of the series, (0020,0062) and (0020,0060); both sides at once count as none."""
+    stated = _text(dataset, "ImageLaterality") or _text(dataset, "Laterality")
+    return {"L": "left", "R": "right"}.get(stated.upper(), "")
 
 
 def _is_chest(text: str) -> bool:

@@ -5,6 +5,9 @@ Reading DICOM bytes is in `adapters.dicom_reading`; whether a model wants an ima
 
 import hashlib
 import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,10 +19,15 @@ from schemas.errors import Unprocessable
 
 Pixels = npt.NDArray[Any]
 Grey8 = npt.NDArray[np.uint8]
+Colour8 = npt.NDArray[np.uint8]
 WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
 MAX_PIXELS = 100_000_000
 """Largest rows x columns that is decoded: a 0.05 mm 43 x 43 cm plate has 74 million; 16-bit this is 200 MB."""
+
+PICTURE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+ORIENTATION = 0x0112
+"""The EXIF tag that says how a camera was held; 5 to 8 exchange rows and columns."""
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -31,7 +39,7 @@ class ImageHeader:
     Empty text means not stated. `body_part` is a Defined Term such as CHEST, read from Body Part Examined, the
     anatomic region or the descriptions, in this order. `patient_age_years` is None where it cannot be told.
     `requested_priority` is Requested Procedure Priority (0040,1003), upper case. `has_pixels` is False for objects
-    that hold none by nature (reports, plans, directories).
+    that hold none by nature (reports, plans, directories). `laterality` is left or right where it is known.
     """
 
     sop_instance_uid: str = ""
@@ -49,6 +57,7 @@ class ImageHeader:
     manufacturer: str = ""
     implementation_class_uid: str = ""
     requested_priority: str = ""
+    laterality: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +150,23 @@ def to_display(image: DecodedImage) -> Grey8:
     return _finish(image, _shown(image, image.stored, None))
 
 
+def to_colour(image: DecodedImage) -> Colour8 | None:
+    """The frame as uint8 sRGB, rows x columns x 3; None where it has no colour: one channel, or three equal ones.
+
+    Deeper values keep their upper 8 bits, rounded. A colour profile in the object is not applied.
+    """
+    stored = image.stored
+    if stored.ndim != 3:
+        return None
+    if (stored[..., 0] == stored[..., 1]).all() and (stored[..., 0] == stored[..., 2]).all():
+        return None
+    if stored.dtype == np.uint8 and image.bits_stored == 8:
+        return np.ascontiguousarray(stored)
+    scaled = np.rint(stored.astype(np.float32) * (255.0 / (2**image.bits_stored - 1)))
+    shown: Colour8 = np.clip(scaled, 0, 255).astype(np.uint8)
+    return shown
+
+
 def _by_table(image: DecodedImage) -> Grey8:
     """Greys through a table over the values that occur: 5 million 16-bit pixels cost 20 ms instead of 300."""
     stored = image.stored
@@ -214,25 +240,45 @@ def _finish(image: DecodedImage, shown: npt.NDArray[np.float64]) -> Grey8:
     return np.rint(shown * 255.0).astype(np.uint8)
 
 
-def decode_picture(data: bytes) -> DecodedImage:
-    """A PNG, JPEG, TIFF, BMP or WebP picture; `Unprocessable` says what is wrong with it.
+def decode_picture(data: bytes, formats: Sequence[str] = PICTURE_FORMATS) -> DecodedImage:
+    """A picture of one of `formats`; `Unprocessable` says what is wrong with it.
 
     Camera orientation is applied, transparency is laid over black, 16-bit greys stay 16-bit.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "TIFF", "BMP", "WEBP"]) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise Unprocessable(f"the picture has {opened.width} x {opened.height} pixels, more than {MAX_PIXELS}")
-            frames = int(getattr(opened, "n_frames", 1))
-            stored, bits = _picture_values(ImageOps.exif_transpose(opened))
-    except UnidentifiedImageError:
-        raise Unprocessable("not a picture: the bytes are neither PNG, JPEG, TIFF, BMP nor WebP") from None
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
-        raise Unprocessable(f"the picture is damaged or cut off ({type(error).__name__})") from error
+    with _opened(data, formats) as opened:
+        frames = int(getattr(opened, "n_frames", 1))
+        stored, bits = _picture_values(ImageOps.exif_transpose(opened))
     rows, columns = stored.shape[:2]
     header = ImageHeader(rows=rows, columns=columns, frames=frames, has_pixels=True)
     photometric = "RGB" if stored.ndim == 3 else "MONOCHROME2"
     return DecodedImage(stored, photometric, bits, header, frames=frames)
+
+
+def picture_size(data: bytes, formats: Sequence[str] = PICTURE_FORMATS) -> tuple[int, int, int]:
+    """(rows, columns, frames) that a picture announces, upright; its pixels are not decoded. Raises Unprocessable."""
+    with _opened(data, formats) as opened:
+        turned = opened.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        rows, columns = (opened.width, opened.height) if turned else (opened.height, opened.width)
+        return rows, columns, int(getattr(opened, "n_frames", 1))
+
+
+@contextmanager
+def _opened(data: bytes, formats: Sequence[str]) -> Iterator[Image.Image]:
+    """The picture, with everything that Pillow says of hostile bytes turned into Unprocessable."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the size is judged below, by our own limit
+            with Image.open(io.BytesIO(data), formats=list(formats)) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    size = f"{opened.width} x {opened.height}"
+                    raise Unprocessable(f"the picture has {size} pixels, more than {MAX_PIXELS}")
+                yield opened
+    except UnidentifiedImageError:
+        raise Unprocessable(f"not a picture: the bytes are none of {', '.join(formats)}") from None
+    except Image.DecompressionBombError:
+        raise Unprocessable(f"the picture announces more than {MAX_PIXELS} pixels") from None
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        raise Unprocessable(f"the picture is damaged or cut off ({type(error).__name__})") from error
 
 
 def _picture_values(picture: Image.Image) -> tuple[Pixels, int]:

@@ -53,8 +53,9 @@ def table(settings: Settings) -> tuple[Process, ...]:
         _consumer("record", topics.ANSWERS),
         _consumer("imaging-infer.stat", topics.WORK_STAT),
         _consumer("imaging-infer.routine", topics.WORK_ROUTINE, nice=5),
-        _consumer("imaging-prepare.stat", topics.OBSERVED_DICOM),
-        _consumer("imaging-prepare.routine", topics.OBSERVED_DICOM, nice=5),
+        *_follow_ups(),
+        _consumer("imaging-prepare.stat", *topics.OBSERVED_IMAGES),
+        _consumer("imaging-prepare.routine", *topics.OBSERVED_IMAGES, nice=5),
         _consumer("signals", topics.OBSERVED_VITALS),
         _consumer("glucose.live", topics.OBSERVED_GLUCOSE_LIVE),
         _consumer("glucose.backfill", topics.OBSERVED_GLUCOSE_BACKFILL, nice=5),
@@ -62,6 +63,14 @@ def table(settings: Settings) -> tuple[Process, ...]:
         _door("door-dicom", settings.doors.dicom_processes),
         _door("door-http"),
     )
+
+
+def _follow_ups() -> Iterable[Process]:
+    """The process that asks second tasks, where an installed model names one."""
+    import triton_models  # on use: it brings numpy and the decoders' libraries along
+
+    chained = triton_models.chains(triton_models.discover())
+    return [_consumer("imaging-follow-up", *topics.both_results_topics(chained))] if chained else []
 
 
 def metrics_ports(rows: Iterable[Process]) -> list[str]:

@@ -84,10 +84,16 @@ def header(headers: Headers, name: str) -> str:
     return ""
 
 
+def _of(delivery: Delivery, name: str) -> object:
+    """A field of the event, or of the answer that a result carries."""
+    event = delivery.event
+    return getattr(event, name, None) or getattr(getattr(event, "answer", None), name, None)
+
+
 def event_id(arrival: Arrival, delivery: Delivery | None) -> UUID | None:
     """Which accepted event a record belongs to; None when nothing readable says so."""
     if delivery is not None:
-        known = getattr(delivery.event, "event_id", None)
+        known = _of(delivery, "event_id")
         if isinstance(known, UUID):
             return known
     try:
@@ -99,7 +105,7 @@ def event_id(arrival: Arrival, delivery: Delivery | None) -> UUID | None:
 def observed(arrival: Arrival, delivery: Delivery | None) -> Origin:
     """Where the event entered the log: named by the event itself on later topics, else the record's own place."""
     if delivery is not None:
-        known = getattr(delivery.event, "observed", None)
+        known = _of(delivery, "observed")
         if isinstance(known, Origin):
             return known
     return origin(arrival)

@@ -73,7 +73,9 @@ class Infer:
         waiting: list[tuple[int, ImagePrepared]] = []
         for place, event in enumerate(events):
             found = visible.get((event.object_id, event.content, event.task))
-            if found is None:
+            # Put through again by a person: its result goes out once more, for whoever could not use it the first time.
+            replayed = found is not None and found.event_id == event.event_id and batch[place].attempt > 1
+            if found is None or replayed:
                 waiting.append((place, event))
             else:
                 outcomes[place] = _seen_before(event, found, batch[place].origin, self._clock.time())

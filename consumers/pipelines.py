@@ -58,6 +58,19 @@ def _infer(lane: Priority) -> Callable[[Settings, Any, str], Step]:
     return build
 
 
+def _follow_up(_settings: Settings, services: Services, _name: str) -> Step:
+    import triton_models
+    from consumers.follow_up import FollowUps
+
+    return FollowUps(
+        triton_models.discover(),
+        store=services.store,
+        database=services.database,
+        decoders=services.decoders,
+        clock=services.clock,
+    )
+
+
 def _signals(_settings: Settings, services: Services, _name: str) -> Step:
     import triton_models
     from consumers.signals import Signals
@@ -115,6 +128,7 @@ PIPELINES: dict[str, Pipeline] = {
     "imaging-prepare.routine": Pipeline(needs=EVERYONE | {"store", "decoders"}, build=_prepare("routine")),
     "imaging-infer.stat": Pipeline(needs=INFERS | {"store"}, build=_infer("stat")),
     "imaging-infer.routine": Pipeline(needs=INFERS | {"store"}, build=_infer("routine")),
+    "imaging-follow-up": Pipeline(needs=EVERYONE | {"store", "decoders"}, build=_follow_up),
     "signals": Pipeline(needs=INFERS, build=_signals),
     "glucose.live": Pipeline(needs=INFERS | {"windows"}, build=_glucose("live")),
     "glucose.backfill": Pipeline(needs=INFERS | {"windows"}, build=_glucose("backfill")),

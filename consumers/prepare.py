@@ -1,63 +1,28 @@
 """From an observed image to tensors for the tasks that claim it: read, route, decode, resize, store; no inference."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from adapters import dicom_reading, imaging, telemetry
 from adapters.clock import Clock
 from adapters.database import ImageIdentity
-from adapters.pixels import BlobStore, blob_uri
-from consumers import route
+from adapters.pixels import BlobStore
+from adapters.stored_image import open_image
+from consumers import route, tensors
 from consumers.delivery import Delivery
 from consumers.identity import identity_of
-from consumers.outcomes import Batch, DeadLetter, Decide, Outcome, Publish
+from consumers.outcomes import Batch, DeadLetter, Decide, Outcome
+from consumers.tensors import Aside, Ready, Source, Turned, Verdict
 from schemas import ids, topics
-from schemas.errors import OutOfRange, RejectedInput, StepFailed
-from schemas.events import Base, Fate, ImageObserved, ImagePrepared, Origin, OutcomeDecided, Priority, TensorRef
+from schemas.errors import RejectedInput, StepFailed
+from schemas.events import Base, ImageObserved, Origin, Priority
 from triton_models.model import Model
 
 # Routine images share their transactions: with batches of 8 these cost 0.5 ms of processor time an image, half with 16.
 BATCHES: dict[str, Batch] = {"stat": Batch(1, 0.0), "routine": Batch(16, 0.01, at_once=3)}
 # Files in memory at once: an instance may have 50 MB.
 OPEN = 4
-ANY_TASK = "*"
-Tensor = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A tensor for one task, `content` being the hash of the decoded pixels."""
-
-    task: str
-    content: str
-    tensor: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Turned:
-    """A task that does not take the image, with the reason for the sender."""
-
-    task: str
-    fate: Fate
-    reason: str
-    content: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Aside:
-    """Nothing can be done with the image."""
-
-    letter: DeadLetter
-
-
-Verdict = Ready | Turned | Aside
 
 
 class Identities(Protocol):
@@ -69,7 +34,7 @@ class Identities(Protocol):
 
 
 class Prepare:
-    """One lane's step from `observed.dicom` to `work.<lane>`; the other lane's events are skipped by their header.
+    """One lane's step from the observed images to `work.<lane>`; the other lane's events are skipped by their header.
 
     Order `none`: two versions of one object may be prepared side by side, because which revision comes first is
     decided where answers are recorded. A batch shares one identity transaction and its images are decoded in threads
@@ -78,7 +43,7 @@ class Prepare:
 
     accepts: tuple[type[Base], ...] = (ImageObserved,)
     order: Literal["key", "none"] = "none"
-    topics = (topics.OBSERVED_DICOM,)
+    topics = topics.OBSERVED_IMAGES
 
     def __init__(
         self,
@@ -133,20 +98,15 @@ class Prepare:
 
     def _judge(self, event: ImageObserved, data: bytes) -> tuple[ImageIdentity | None, list[Verdict]]:
         """Header, routing and, for what is claimed, pixels; runs in a thread and touches nothing shared."""
-        started = time.thread_time()
-        try:
-            return self._verdicts(event, data)
-        finally:
-            spent = time.thread_time() - started
-            telemetry.metrics().decode_cpu_seconds.labels(lane=self.name).inc(spent)
+        return tensors.judged(self.name, lambda: self._verdicts(event, data))
 
     def _verdicts(self, event: ImageObserved, data: bytes) -> tuple[ImageIdentity | None, list[Verdict]]:
         if ids.sha256_hex(data) != event.blob.sha256:
             return None, [Aside(DeadLetter("failed", "the stored object does not match its checksum", "StepFailed"))]
         try:
-            opened = dicom_reading.open_dicom(data)
+            opened = open_image(data, event.blob.media_type, laterality=event.laterality)
         except RejectedInput as error:
-            return None, [Aside(_unprocessable(error))]
+            return None, [tensors.unprocessable(error)]
         identity = identity_of(event, opened.dataset)
         verdicts: list[Verdict] = []
         claimed: list[Model] = []
@@ -158,70 +118,19 @@ class Prepare:
                     verdicts.append(Turned(task, "refused", reason))
                 case route.NotClaimed(task, reason):
                     verdicts.append(Turned(task, "not_applicable", reason))
-        return identity, verdicts + _decoded(claimed, opened)
+        return identity, verdicts + tensors.decoded(claimed, opened)
 
     async def _outcome(self, event: ImageObserved, origin: Origin, verdict: Verdict) -> Outcome:
         match verdict:
             case Aside(letter):
                 return letter
             case Turned():
-                return Decide(self._decision(event, origin, verdict))
+                return Decide(tensors.decision(_source(event, origin), verdict, self._clock))
             case Ready():
-                return await self._hand_on(event, origin, verdict)
-
-    def _decision(self, event: ImageObserved, origin: Origin, turned: Turned) -> OutcomeDecided:
-        return OutcomeDecided(
-            event_id=event.event_id,
-            task=turned.task,
-            fate=turned.fate,
-            reason=turned.reason,
-            object_id=event.object_id,
-            content=turned.content,
-            subject_id=event.subject_id,
-            origin=origin,
-            decided_at=self._clock.time(),
-        )
-
-    async def _hand_on(self, event: ImageObserved, origin: Origin, ready: Ready) -> Publish:
-        """Stores the tensor and announces it.
-
-        Not flushed to disk: the bytes survive a SIGKILL in the page cache, and after a power cut the tensor can be
-        made again from the image, which the door did flush. One fsync an image would cost 5-10 ms.
-        """
-        little = ready.tensor.astype(ready.tensor.dtype.newbyteorder("<"), copy=False)
-        raw = np.ascontiguousarray(little).tobytes()
-        digest = ids.sha256_hex(raw)
-        uri = blob_uri("tensors", digest)
-        await self._store.put(uri, raw, durable=False)
-        now = self._clock.time()
-        observed = event.observed_at.timestamp()
-        telemetry.metrics().hop_seconds.labels(lane=self.name, hop="prepare").observe(max(0.0, now - observed))
-        prepared = ImagePrepared(
-            event_id=event.event_id,
-            object_id=event.object_id,
-            content=ready.content,
-            subject_id=event.subject_id,
-            task=ready.task,
-            tensor=TensorRef(uri=uri, sha256=digest, dtype=ready.tensor.dtype.name, shape=ready.tensor.shape),
-            preprocessing_version=self._models[ready.task].card.preprocessing_version,
-            priority=event.priority,
-            observed=origin,
-            hops={"observed": observed, "prepared": now},
-            simulated=event.simulated,
-        )
-        return Publish(
-            topic=topics.WORK[self.lane],
-            key=event.study_id.encode(),
-            event=prepared,
-            id=f"{event.event_id}/{ready.task}",
-            subject=event.subject_id,
-            extensions={
-                "task": ready.task,
-                "priority": event.priority,
-                "objectid": event.object_id,
-                **({"simulated": "true"} if event.simulated else {}),
-            },
-        )
+                model, place = self._models[verdict.task], _source(event, origin)
+                return await tensors.hand_on(
+                    place, verdict, model, lane=self.name, store=self._store, clock=self._clock
+                )
 
 
 def _observed(event: Base) -> ImageObserved:
@@ -229,27 +138,14 @@ def _observed(event: Base) -> ImageObserved:
     return event
 
 
-def _unprocessable(error: RejectedInput, task: str = ANY_TASK) -> DeadLetter:
-    return DeadLetter("unprocessable", str(error), type(error).__name__, task=task)
-
-
-def _decoded(claimed: Sequence[Model], opened: dicom_reading.DicomObject) -> list[Verdict]:
-    """A verdict for each claiming task; nobody's pixels are decoded when nobody claims them."""
-    if not claimed:
-        return []
-    try:
-        image = dicom_reading.decode(opened)
-        content, display = imaging.pixel_hash(image), imaging.to_display(image)
-    except RejectedInput as error:
-        return [Aside(_unprocessable(error))]
-    return [_tensor(model, display, content) for model in claimed]
-
-
-def _tensor(model: Model, display: imaging.Grey8, content: str) -> Verdict:
-    task = model.card.name
-    try:
-        return Ready(task, content, model.prepare(display))
-    except OutOfRange as error:
-        return Turned(task, "refused", str(error), content)
-    except RejectedInput as error:
-        return Aside(_unprocessable(error, task))
+def _source(event: ImageObserved, origin: Origin) -> Source:
+    return Source(
+        event_id=event.event_id,
+        object_id=event.object_id,
+        subject_id=event.subject_id,
+        study_id=event.study_id,
+        priority=event.priority,
+        simulated=event.simulated,
+        origin=origin,
+        observed_at=event.observed_at.timestamp(),
+    )

@@ -6,6 +6,7 @@ Three answers: a card claims the image; it would, but the image is outside its i
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from adapters.imaging import ImageHeader
 from schemas.card import IntendedUse, ModelCard
@@ -44,11 +45,20 @@ class NotClaimed:
 Claim = Claimed | Refused | NotClaimed
 
 
-def claims(card: ModelCard, header: ImageHeader, event: ImageObserved) -> Claim:
+class Stated(Protocol):
+    """What the door said of the image, for a header that is silent."""
+
+    @property
+    def modality(self) -> str: ...
+    @property
+    def sop_class_uid(self) -> str: ...
+
+
+def claims(card: ModelCard, header: ImageHeader, event: Stated) -> Claim:
     """What `card` says to an image of this header.
 
-    Modality (0008,0060) and a body part (0018,0015) that is stated and foreign decide whether the image is of the
-    task's kind; number of frames, view (0018,5101), age and matrix decide whether it lies in the intended use.
+    Modality (0008,0060), storage class, and a body part (0018,0015) that is stated and foreign decide whether the
+    image is of the task's kind; frames, view (0018,5101), age and matrix decide whether it lies in the intended use.
     An absent body part, view or age does not refuse: routine chest images often lack them.
     """
     use = card.intended_use
@@ -60,6 +70,9 @@ def claims(card: ModelCard, header: ImageHeader, event: ImageObserved) -> Claim:
     modality = header.modality or event.modality
     if use.modalities and modality not in use.modalities:
         return NotClaimed(task, f"no model claims modality {modality[:16] or 'unknown'}")
+    sop_class = header.sop_class_uid or event.sop_class_uid
+    if use.sop_classes and sop_class and sop_class not in use.sop_classes:
+        return NotClaimed(task, f"no model claims storage class {sop_class[:64]} of modality {modality}")
     if use.body_parts and header.body_part and header.body_part not in use.body_parts:
         return NotClaimed(task, f"no model claims body part {header.body_part[:16]} of modality {modality}")
     violated = _violated(use, header)
@@ -93,14 +106,22 @@ def is_our_own(header: ImageHeader, event: ImageObserved) -> bool:
     return OWN_EQUIPMENT in header.manufacturer.lower() and not event.wrapped
 
 
+def first_tasks(cards: Iterable[ModelCard]) -> list[ModelCard]:
+    """The cards that intended use alone may route: those that no other card names as its follow-up."""
+    kept = list(cards)
+    asked_later = {card.follow_up.task for card in kept if card.follow_up is not None}
+    return [card for card in kept if card.name not in asked_later]
+
+
 def route(cards: Iterable[ModelCard], header: ImageHeader, event: ImageObserved) -> list[Claim]:
     """The answers of all image cards, or the one that matters when nobody claims the image.
 
-    The list is never empty: without a claim or refusal it holds one NotClaimed whose reason names what was offered.
+    Follow-ups are not asked: the result before them decides. The list is never empty: without a claim or refusal it
+    holds one NotClaimed whose reason names what was offered.
     """
     if is_our_own(header, event):
         return [NotClaimed("*", "the object was made by this system")]
-    answers = [claims(card, header, event) for card in cards if card.consumes == "image"]
+    answers = [claims(card, header, event) for card in first_tasks(cards) if card.consumes == "image"]
     decided = [answer for answer in answers if not isinstance(answer, NotClaimed)]
     if decided:
         return list(decided)

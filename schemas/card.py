@@ -44,6 +44,7 @@ class IntendedUse:
 
     `modalities` and `body_parts` use DICOM Defined Terms (PS3.3 C.7.3.1.1.1, PS3.16 CID 4031); `views` those of
     View Position (0018,5101); ages are in years, inclusive; `minimum_matrix` is (rows, columns) in pixels.
+    `sop_classes` are the storage classes (PS3.4 B.5) of DICOM objects; a picture from an upload door has none.
     """
 
     statement: str
@@ -52,6 +53,7 @@ class IntendedUse:
     views: frozenset[str] = frozenset()
     age_years: tuple[float, float] | None = None
     minimum_matrix: tuple[int, int] | None = None
+    sop_classes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,8 @@ class ModelCard:
     task of several classes the band is on the probability of the likeliest label. `operating_point` is None where no
     single threshold decides (several classes, forecasts); `positive_label` is then empty. `pixels` says what `prepare`
     is given of an image: (rows, columns) of grey or (rows, columns, 3) of sRGB, both uint8. `horizons_minutes` are the
-    times ahead that a forecast speaks of.
+    times ahead that a forecast speaks of. `synonyms` says which of `labels` a label of reference data means ("": the
+    question is not put to such a case), for evaluation.
     """
 
     name: str
@@ -124,6 +127,7 @@ class ModelCard:
     pixels: Pixels = "grey"
     follow_up: FollowUp | None = None
     horizons_minutes: tuple[int, ...] = ()
+    synonyms: Mapping[str, str] = field(default_factory=dict)
     use_status: str = "research use only"
     notice: str = NOTICE
     licences: Mapping[str, str] = field(default_factory=dict)

@@ -68,9 +68,18 @@ OBSERVED = (*OBSERVED_IMAGES, OBSERVED_VITALS, *OBSERVED_GLUCOSE.values())
 WORK = {"stat": WORK_STAT, "routine": WORK_ROUTINE}
 
 
+RESULTS = ("results.", "simulated.")
+"""How the names of the topics that subscribers read begin."""
+
+
 def results_topic(task: str, *, simulated: bool = False) -> str:
     """Where subscribers find the visible results of a task; injected data has a topic of its own."""
     return f"{'simulated' if simulated else 'results'}.{task}"
+
+
+def both_results_topics(tasks: Iterable[str]) -> tuple[str, ...]:
+    """The clinical and the simulated results topics of these tasks, for whoever treats the two alike."""
+    return tuple(results_topic(task, simulated=made) for task in tasks for made in (False, True))
 
 
 RESULT_EVENTS = (ResultPublished, ResultAmended, ResultWithdrawn)

@@ -1,12 +1,14 @@
 """The models, one folder each, found by looking and checked before use; serving and training live elsewhere."""
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 
+from schemas.card import FollowUp
 from schemas.errors import UserError
 from triton_models.model import Model, load
 
-__all__ = ["Model", "discover"]
+__all__ = ["Model", "chains", "discover"]
 
 HOME = Path(__file__).parent
 
@@ -26,6 +28,12 @@ def discover(folder: Path = HOME) -> dict[str, Model]:
     for home in sorted(path for path in folder.iterdir() if _is_model(path)):
         found[home.name] = load(f"{__name__}.{home.name}", home)
     return found
+
+
+def chains(models: Mapping[str, Model]) -> dict[str, FollowUp]:
+    """The follow-up of each task that names one which is installed; a card without its second stage stands alone."""
+    named = {name: model.card.follow_up for name, model in models.items()}
+    return {name: follow_up for name, follow_up in named.items() if follow_up and follow_up.task in models}
 
 
 def _is_model(path: Path) -> bool:

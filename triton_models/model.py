@@ -161,6 +161,9 @@ def _card_problems(card: ModelCard, folder: Path) -> list[str]:
         "tensor names must differ": _distinct([spec.name for spec in (*card.inputs, *card.outputs)]),
         "the threshold must lie in [0, 1]": 0.0 <= card.threshold <= 1.0,
         f"the abstention band ({low}, {high}) must be ordered and lie in [0, 1]": 0.0 <= low <= high <= 1.0,
+        "a follow-up is another task, asked on one of the card's labels": card.follow_up is None
+        or (card.follow_up.when_label in card.labels and card.follow_up.task != card.name),
+        "synonyms must mean labels of the card": set(card.synonyms.values()) <= {*card.labels, ""},
         "max_batch_size must be at least 1": card.serving.max_batch_size >= 1,
         "preferred batch sizes must not exceed max_batch_size": all(
             1 <= size <= card.serving.max_batch_size for size in card.serving.preferred_batch_sizes

@@ -3,6 +3,7 @@
 from adapters.database.database import Database
 from adapters.database.migrating import expected_revision, migrate
 from adapters.database.records import (
+    Followable,
     ImageIdentity,
     Key,
     NewReading,
@@ -27,6 +28,7 @@ from adapters.database.records import (
 
 __all__ = [
     "Database",
+    "Followable",
     "ImageIdentity",
     "Key",
     "NewReading",

@@ -11,6 +11,7 @@ from adapters.clock import Clock
 from adapters.database import identities, outbox, outcomes, queries, readings, recording, releases, results_changes
 from adapters.database.engine import Transactions, make_engine
 from adapters.database.records import (
+    Followable,
     ImageIdentity,
     Key,
     OutboxRow,
@@ -149,6 +150,12 @@ class Database:
     async def result(self, result_id: UUID) -> StoredResult | None:
         """The visible result with this id, if there is one."""
         return await self._transactions.run(lambda c: queries.result_by_id(c, result_id))
+
+    async def followable(self, result_ids: Sequence[UUID]) -> dict[UUID, Followable]:
+        """How these results stand now, each with its image, by id; one that is not visible is left out."""
+        if not result_ids:
+            return {}
+        return await self._transactions.run(lambda c: queries.followable(c, result_ids))
 
     async def withdraw(self, result_id: UUID, *, by_whom: str, why: str) -> Withdrawal:
         """Withdraws a visible result and the follow-ups that it asked for, audited and announced, in one transaction.

@@ -20,6 +20,10 @@ IMAGES: tuple[Column[ImageIdentity], ...] = (
     Column("simulated", "bool", lambda i: i.simulated),
     Column("wrapped", "bool", lambda i: i.wrapped),
     Column("observed_at", "timestamptz", lambda i: i.observed_at),
+    Column("sop_class_uid", "text", lambda i: i.sop_class_uid),
+    Column("transfer_syntax_uid", "text", lambda i: i.transfer_syntax_uid),
+    Column("media_type", "text", lambda i: i.media_type),
+    Column("laterality", "text", lambda i: i.laterality),
 )
 STUDIES: tuple[Column[ImageIdentity], ...] = (
     Column("study_id", "text", lambda i: i.study_id),
@@ -68,9 +72,12 @@ async def note(connection: AsyncConnection, rows: Sequence[ImageIdentity]) -> No
     if not rows:
         return
     await note_events(connection, rows)
-    studies = {row.study_id: row for row in reversed(rows)}
+    named = [row for row in reversed(rows) if row.named]
+    if not named:
+        return
+    studies = {row.study_id: row for row in named}
     await connection.execute(INSERT_STUDIES, arrays(STUDIES, (studies[key] for key in sorted(studies))))
-    people = {row.subject_id: row for row in reversed(rows)}
+    people = {row.subject_id: row for row in named}
     await connection.execute(INSERT_IDENTITIES, arrays(IDENTITIES, (people[key] for key in sorted(people))))
 
 

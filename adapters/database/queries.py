@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.database import answers as answer_rows
 from adapters.database import outcomes as outcome_rows
 from adapters.database.recording import Standing, result_of
-from adapters.database.records import ResultFilter, StoredImage, StoredOutcome, StoredResult, Trail
+from adapters.database.records import Followable, ResultFilter, StoredImage, StoredOutcome, StoredResult, Trail
 
 ANSWER = ", ".join(f"a.{column.name}" for column in answer_rows.COLUMNS)
 RESULT = (
@@ -36,13 +36,27 @@ RESULTS_OF_OBJECTS = text(
 # result-by-id: by the id of the winning answer.
 RESULT_BY_ID = text(f"{RESULT} WHERE a.answer_id = :id AND v.object_id = a.object_id")
 
-IMAGE = "SELECT event_id, object_id, subject_id, study_id, blob_uri, modality, sender, observed_at FROM images"
+IMAGE_COLUMNS = (
+    "event_id, object_id, subject_id, study_id, blob_uri, modality, sender, observed_at, "
+    "sop_class_uid, media_type, laterality"
+)
+IMAGE = f"SELECT {IMAGE_COLUMNS} FROM images"
 
 # images-of: by any of event, object, study or subject.
 IMAGES_OF = text(
     f"{IMAGE} WHERE event_id = ANY(CAST(:events AS uuid[])) OR object_id = ANY(CAST(:objects AS text[])) "
     "OR study_id = ANY(CAST(:studies AS text[])) OR subject_id = ANY(CAST(:subjects AS text[])) "
     "ORDER BY observed_at NULLS LAST, event_id"
+)
+
+# followable: visible results as they stand, a later revision of the same object and task superseding; joined with the
+# image that each speaks of.
+FOLLOWABLE = text(
+    "SELECT v.answer_id, v.withdrawn_at IS NOT NULL AS withdrawn, EXISTS (SELECT 1 FROM visible n WHERE "
+    "n.object_id = v.object_id AND n.task = v.task AND n.revision > v.revision) AS superseded, "
+    + ", ".join(f"i.{column} AS image_{column}" for column in IMAGE_COLUMNS.split(", "))
+    + " FROM answers a JOIN visible v ON v.object_id = a.object_id AND v.answer_id = a.answer_id "
+    "LEFT JOIN images i ON i.event_id = v.event_id WHERE a.answer_id = ANY(CAST(:ids AS uuid[]))"
 )
 
 # outcomes-of: by any of event, object or subject. No index on object_id: objects are found through their events.
@@ -101,6 +115,20 @@ async def trail(
     values = {"objects": sorted(all_objects | {answer.object_id for answer in kept})}
     shown = [stored_result(row) for row in await connection.execute(RESULTS_OF_OBJECTS, values)]
     return Trail(images, kept, shown, outcomes)
+
+
+async def followable(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Followable]:
+    """How these results stand now, by id; one that is not visible is left out."""
+    rows = await connection.execute(FOLLOWABLE, {"ids": list(ids)})
+    return {
+        row.answer_id: Followable(
+            row.answer_id,
+            row.withdrawn,
+            row.superseded,
+            StoredImage(*row[3:]) if row.image_event_id is not None else None,
+        )
+        for row in rows
+    }
 
 
 async def _outcomes(connection: AsyncConnection, events: set[UUID], subjects: Sequence[str]) -> list[StoredOutcome]:

@@ -99,9 +99,10 @@ class Visible:
 
 @dataclass(frozen=True, slots=True)
 class ImageIdentity:
-    """Whose image an event carries and where it lies; the fields from `accession_number` on are personal data.
+    """Whose image an event carries and where it lies; the fields from `study_instance_uid` on are personal data.
 
-    Dates and sex are kept as the DICOM header gives them (DA and CS value representations).
+    Dates and sex are kept as the DICOM header gives them (DA and CS value representations). `named` is False where the
+    image itself names nobody (a picture): then no study and no patient is kept, which would stand in the way of theirs.
     """
 
     event_id: UUID
@@ -114,6 +115,11 @@ class ImageIdentity:
     simulated: bool = False
     wrapped: bool = False
     observed_at: datetime | None = None
+    sop_class_uid: str = ""
+    transfer_syntax_uid: str = ""
+    media_type: str = "application/dicom"
+    laterality: str = ""
+    named: bool = True
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     accession_number: str = ""
@@ -223,6 +229,19 @@ class StoredImage:
     modality: str
     sender: str
     observed_at: datetime | None
+    sop_class_uid: str = ""
+    media_type: str = "application/dicom"
+    laterality: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Followable:
+    """A visible result as it stands now, with the image that it speaks of (None where no row tells)."""
+
+    result_id: UUID
+    withdrawn: bool
+    superseded: bool
+    image: StoredImage | None
 
 
 @dataclass(frozen=True, slots=True)

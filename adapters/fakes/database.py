@@ -9,6 +9,7 @@ import numpy as np
 
 from adapters.clock import Clock
 from adapters.database import (
+    Followable,
     ImageIdentity,
     Key,
     NewReading,
@@ -201,6 +202,21 @@ class FakeDatabase:
         await self.probe()
         return next((self._stored(row) for row in self.visible.values() if row.answer_id == result_id), None)
 
+    async def followable(self, result_ids: Sequence[UUID]) -> dict[UUID, Followable]:
+        """See Database.followable."""
+        await self.probe()
+        last = {(row.key[0], row.key[2]): row.revision for row in self._standing()}
+        return {
+            row.answer_id: Followable(
+                row.answer_id,
+                row.withdrawn_at is not None,
+                row.revision < last[row.key[0], row.key[2]],
+                _stored_image(self.images[row.event_id]) if row.event_id in self.images else None,
+            )
+            for row in self.visible.values()
+            if row.answer_id in result_ids
+        }
+
     async def withdraw(self, result_id: UUID, *, by_whom: str, why: str) -> Withdrawal:
         """See Database.withdraw."""
         await self.probe()
@@ -356,4 +372,7 @@ def _stored_image(image: ImageIdentity) -> StoredImage:
         image.modality,
         image.sender,
         image.observed_at,
+        image.sop_class_uid,
+        image.media_type,
+        image.laterality,
     )

@@ -10,10 +10,10 @@ import numpy as np
 from adapters import bootstrap, dicom_reading, imaging
 from adapters.pixels import BlobStore
 from adapters.triton import PRIORITIES, Inference, triton_name
-from consumers import infer, prepare
+from consumers import infer
 from schemas import ids
 from schemas.events import ImageObserved
-from triton_models.model import Model
+from triton_models.model import Model, Tensor
 
 
 async def rate(store: BlobStore, inference: Inference, model: Model, images: Sequence[ImageObserved]) -> float:
@@ -49,7 +49,7 @@ async def _chunk(
         model.decode(outputs)
 
 
-def _tensor(model: Model, data: bytes) -> prepare.Tensor:
+def _tensor(model: Model, data: bytes) -> Tensor:
     """What the lane does to a file, the two hashes by which it knows file and content included."""
     ids.sha256_hex(data)
     image = dicom_reading.decode_dicom(data)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+import triton_models
 from adapters.clock import Clock
 from adapters.database import Database
 from adapters.settings import Settings
@@ -21,7 +22,8 @@ async def count(
     Positions first, outcomes last: what lies before a committed offset was made durable before the offset was
     committed, so whatever is read later must show it.
     """
-    tally = Tally(positions.read(settings))
+    follow_ups = {task: each.task for task, each in triton_models.chains(triton_models.discover()).items()}
+    tally = Tally(positions.read(settings), follow_ups)
     results = [topics.results_topic(task, simulated=simulated) for task in tasks for simulated in (False, True)]
     for record in log.read(settings.kafka, [*READ, *results]):
         tally.add(record)

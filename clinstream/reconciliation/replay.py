@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TypeVar
 
 import triton_models
-from adapters import dicom_reading, pixels
+from adapters import dicom_reading, pixels, stored_image
 from adapters import settings as configuration
 from adapters.clock import Clock, SystemClock
 from adapters.database import ImageIdentity, rebuilding
@@ -72,8 +72,8 @@ class Replay:
             for outcomes in chunks(self._events([topics.OUTCOMES], OutcomeDecided)):
                 await work.add_outcomes(outcomes)
             self._tell("images")
-            for images in chunks(self._events([topics.OBSERVED_DICOM], ImageObserved)):
-                await work.add_images([_image(event) for event in images])
+            for images in chunks(self._events(topics.OBSERVED_IMAGES, ImageObserved)):
+                await work.add_images([identity_of(event) for event in images])
                 if store is not None:
                     found = [await _identity(store, event) for event in images]
                     await work.add_identities([identity for identity in found if identity is not None])
@@ -149,22 +149,9 @@ def chunks(items: Iterable[R], size: int = CHUNK) -> Iterator[list[R]]:
         yield chunk
 
 
-def _image(event: ImageObserved) -> ImageIdentity:
-    return ImageIdentity(
-        event_id=event.event_id,
-        object_id=event.object_id,
-        subject_id=event.subject_id,
-        study_id=event.study_id,
-        blob_uri=event.blob.uri,
-        modality=event.modality,
-        sender=event.sender,
-        simulated=event.simulated,
-        wrapped=event.wrapped,
-        observed_at=event.observed_at,
-    )
-
-
 async def _identity(store: BlobStore, event: ImageObserved) -> ImageIdentity | None:
+    if event.blob.media_type != stored_image.DICOM:
+        return None
     try:
         return identity_of(event, dicom_reading.open_dicom(await store.get(event.blob.uri)).dataset)
     except (MissingObject, RejectedInput):

@@ -1,7 +1,7 @@
 """What became of each accepted event, told from records, positions and outcomes; nothing is read or printed here."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -28,6 +28,7 @@ class _Head(msgspec.Struct):
 
 
 class _Content(msgspec.Struct):
+    event_id: UUID
     content: str
 
 
@@ -71,10 +72,15 @@ class Accepted:
 
 
 class Tally:
-    """Takes all records, then all outcomes, and counts."""
+    """Takes all records, then all outcomes, and counts.
 
-    def __init__(self, positions: Positions) -> None:
+    `follow_ups` names the second task of each first one: an event that the first has answered owes an outcome of the
+    second as well.
+    """
+
+    def __init__(self, positions: Positions, follow_ups: Mapping[str, str] | None = None) -> None:
         self._positions = positions
+        self._follow_ups = dict(follow_ups or {})
         self._events: dict[str, Accepted] = {}
         self._objects: dict[str, set[str]] = defaultdict(set)
         self._results: dict[tuple[str, str, str], set[UUID]] = defaultdict(set)
@@ -95,6 +101,9 @@ class Tally:
         elif record.text("ce_type") == ResultPublished.TYPE:
             found = _result.decode(record.value)
             self._results[found.object_id, found.answer.content, found.task].add(found.result_id)
+            if found.task in self._follow_ups:
+                event, task = str(found.answer.event_id), self._follow_ups[found.task]
+                self._moved.append((event, task, self._positions.is_ahead(record)))
 
     def settle(self, outcomes: Iterable[tuple[UUID, str, str]]) -> None:
         """Takes the outcomes, read after everything else."""
@@ -108,10 +117,20 @@ class Tally:
             known = self._events.get(str(event_id))
             if known is not None:
                 known.fates[task] = fate
+        self._owe_follow_ups()
         for place in self._set_aside:
             nameless = self._events.get(_name(place))
             if nameless is not None:
                 nameless.fates[ANY_TASK] = "dead"
+
+    def _owe_follow_ups(self) -> None:
+        """An answered first task owes the second; what still carries the first one's answer carries both."""
+        for event in self._events.values():
+            for first, second in self._follow_ups.items():
+                if event.fates.get(first) == "answered":
+                    event.routed.add(second)
+                    if first in event.moving:
+                        event.moving.add(second)
 
     def report(self, acknowledged: Sequence[str] | None = None) -> "Report":
         """The counts; with `acknowledged` (event or object ids), of these instead of everything on the log."""

@@ -45,6 +45,7 @@ async def _find(settings: Settings, word: str, issuer: str) -> list[Way]:
     finally:
         await database.close()
     standing = positions.read(settings)
-    tasks = triton_models.discover()
-    results = [topics.results_topic(task, simulated=made) for task in tasks for made in (False, True)]
-    return ways(meant, log.read(settings.kafka, [*READ, *results]), standing)
+    models = triton_models.discover()
+    follow_ups = {task: each.task for task, each in triton_models.chains(models).items()}
+    results = topics.both_results_topics(models)
+    return ways(meant, log.read(settings.kafka, [*READ, *results]), standing, follow_ups)

@@ -1,6 +1,6 @@
 """One event's way along the log: its stops in order, and the one where it waits now; nothing is printed here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,7 @@ from schemas import topics
 from schemas.events import Answer
 
 ORDER = (*topics.OBSERVED, *topics.WORK.values(), topics.ANSWERS)
+ANY_TASK = "*"
 HOPS = ("observed", "prepared", "inferred", "recorded")
 
 
@@ -64,10 +65,13 @@ class Way:
 
     @property
     def waits(self) -> Stop | None:
-        """The last stop that its group has not come past, unless the event has its outcome."""
-        if any(outcome.fate != "dead" for outcome in self.outcomes):
+        """The last stop that its group has not come past, of a task that has no outcome yet."""
+        ended = {outcome.task for outcome in self.outcomes if outcome.fate != "dead"}
+        if ANY_TASK in ended:
             return None
-        return next((stop for stop in reversed(self.stops) if stop.ahead), None)
+        waiting = (stop for stop in reversed(self.stops) if stop.ahead and stop.task not in ended)
+        # The stop at the door has no task: with any outcome the event has left it.
+        return next((stop for stop in waiting if stop.task or not ended), None)
 
     def hops(self, answer: Answer) -> dict[str, float]:
         """Seconds that each hop of an answer took."""
@@ -94,6 +98,8 @@ class Way:
                     "label": each.result.answer.label,
                     "score": each.result.answer.score,
                     "visible_at": each.visible_at.isoformat(),
+                    "withdrawn_at": each.withdrawn_at.isoformat() if each.withdrawn_at else None,
+                    "use_status": each.result.answer.use_status,
                 }
                 for each in self.results
             ],
@@ -104,11 +110,17 @@ class Way:
         }
 
 
-def ways(meant: Meant, records: Iterable[LogRecord], positions: Positions) -> list[Way]:
+def ways(
+    meant: Meant,
+    records: Iterable[LogRecord],
+    positions: Positions,
+    follow_ups: Mapping[str, str] | None = None,
+) -> list[Way]:
     """The ways of all events that are meant, in the order in which they entered the log.
 
-    `records` are those of all topics on the way, the observed ones among them first.
+    `records` are those of all topics on the way; `follow_ups` names the second task of each first one.
     """
+    chained = follow_ups or {}
     found: dict[str, Way] = {}
     for record in sorted(records, key=_rank):
         event, task = _event_of(record)
@@ -117,7 +129,7 @@ def ways(meant: Meant, records: Iterable[LogRecord], positions: Positions) -> li
             way.object_id, way.subject_id = record.text("ce_objectid"), record.text("ce_subject")
             way.priority = record.text("ce_priority") or "routine"
         if event in found:
-            found[event].stops.append(_stop(record, task, positions))
+            found[event].stops.append(_stop(record, task, positions, chained))
     _add_stored(found, meant.trail)
     return list(found.values())
 
@@ -147,8 +159,11 @@ def _event_of(record: LogRecord) -> tuple[str, str]:
         return "", ""
 
 
-def _stop(record: LogRecord, task: str, positions: Positions) -> Stop:
-    on_the_way = record.topic in ORDER
+def _stop(record: LogRecord, task: str, positions: Positions, follow_ups: Mapping[str, str]) -> Stop:
+    """A result of a first task is a stop on the way to the second, which it waits for there."""
+    asks = record.topic.startswith(topics.RESULTS) and task in follow_ups
+    on_the_way = record.topic in ORDER or asks
+    task = follow_ups[task] if asks else task
     group = group_of(record) if on_the_way else ""
     ahead = on_the_way and positions.is_ahead(record)
     return Stop(

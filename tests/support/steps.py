@@ -1,13 +1,16 @@
 """Fakes that the steps are tested with: a ledger, a model server and two toy models; no server is started here."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from adapters.clock import Clock
 from adapters.database import Recorded
@@ -16,7 +19,7 @@ from adapters.fakes.database import FakeDatabase
 from adapters.releases import Choice
 from consumers.delivery import Delivery
 from schemas import envelope, ids
-from schemas.card import Gate, IntendedUse, ModelCard, OperatingPoint, Serving, TensorSpec
+from schemas.card import FollowUp, Gate, IntendedUse, ModelCard, OperatingPoint, Serving, TensorSpec
 from schemas.errors import OutOfRange, Unprocessable
 from schemas.events import (
     Answer,
@@ -87,6 +90,47 @@ def image_model(prepare: Any = None, **changes: Any) -> Model:
     )
 
 
+EARS = IntendedUse(
+    "ears in colour",
+    modalities=frozenset({"ES", "XC"}),
+    body_parts=frozenset({"EAR"}),
+    sop_classes=frozenset({"1.2.840.10008.5.1.4.1.1.77.1.1", "1.2.840.10008.5.1.4.1.1.77.1.4"}),
+    minimum_matrix=(8, 8),
+)
+
+
+def chained_models() -> dict[str, Model]:
+    """A screening of colour pictures, "ill" where the first pixel's red is at least 128, and its diagnosis by green."""
+
+    def take(channel: int) -> Any:
+        return lambda image: np.array([image[0, 0, channel], 0, 0, 0], dtype=np.uint8)
+
+    common: dict[str, Any] = {"intended_use": EARS, "pixels": "colour"}
+    cards = (
+        card("toy_screening", "image", follow_up=FollowUp("toy_diagnosis", "ill"), **common),
+        card("toy_diagnosis", "image", **common),
+    )
+    return {
+        made.name: Model(made, take(channel), partial(binary_findings, made), Path("model.onnx"))
+        for channel, made in enumerate(cards)
+    }
+
+
+def ear_picture(red: int = 250, green: int = 20, side: int = 16) -> bytes:
+    """A PNG of one colour, which otoscopes do not send, but whose pixels survive."""
+    stream = io.BytesIO()
+    Image.new("RGB", (side, side), (red, green, 7)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def ear_observed(data: bytes, uid: str = "upload", **changes: Any) -> ImageObserved:
+    """An uploaded picture of an ear as its door announces it."""
+    digest = ids.sha256_hex(data)
+    blob = BlobRef(uri=f"pixels/{digest[:2]}/{digest}", sha256=digest, size_bytes=len(data), media_type="image/png")
+    values: dict[str, Any] = {"blob": blob, "sop_class_uid": "", "transfer_syntax_uid": "", "laterality": "left"}
+    return image_observed(data, uid, **{**values, "modality": "XC", **changes})
+
+
 @dataclass
 class FakeInference:
     """Answers the first element of each row as the probability of the positive label; notes what it was asked."""
@@ -139,7 +183,9 @@ class FakeLedger(FakeDatabase):
         return await super().record(answers)
 
 
-def delivery(event: Base, topic: str = "observed.vitals", offset: int = 0, priority: str = "routine") -> Delivery:
+def delivery(
+    event: Base, topic: str = "observed.vitals", offset: int = 0, priority: str = "routine", attempt: int = 1
+) -> Delivery:
     """`event` as the loop hands it over."""
     headers, value = envelope.pack(
         event, id=str(getattr(event, "event_id", offset)), source="/tests", subject="", time=NOW,
@@ -153,7 +199,7 @@ def delivery(event: Base, topic: str = "observed.vitals", offset: int = 0, prior
         envelope=envelope.open_envelope(headers),
         event=event,
         timestamp=NOW.timestamp(),
-        attempt=1,
+        attempt=attempt,
     )
 
 

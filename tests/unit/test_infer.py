@@ -1,6 +1,7 @@
 """One lane of image inference, with a fake ledger, store and model server."""
 
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -32,8 +33,11 @@ class Lane:
         self.store.objects[event.tensor.uri] = tensor.tobytes()
         return event
 
-    async def run(self, *events: ImagePrepared) -> list[list[Any]]:
-        batch = [steps.delivery(event, topic="work.routine", offset=place) for place, event in enumerate(events)]
+    async def run(self, *events: ImagePrepared, attempt: int = 1) -> list[list[Any]]:
+        batch = [
+            steps.delivery(event, topic="work.routine", offset=place, attempt=attempt)
+            for place, event in enumerate(events)
+        ]
         return [list(outcomes) for outcomes in await self.step(batch)]
 
     async def record(self, answer: Answer) -> None:
@@ -78,6 +82,23 @@ async def test_a_redelivery_of_what_is_visible_asks_nothing_and_leaves_nothing_t
     await lane.record(publish.event)
     assert await lane.run(event) == [[]]
     assert len(lane.triton.asked) == 1
+
+
+async def test_a_replayed_event_is_answered_again_so_that_its_result_goes_out_once_more() -> None:
+    """A follow-up that was put aside gets its second chance by a replay of the image."""
+    lane = Lane()
+    event = lane.prepared(250)
+    ((publish,),) = await lane.run(event)
+    await lane.record(publish.event)
+    ((again,),) = await lane.run(event, attempt=2)
+    assert again.id == publish.id
+
+
+async def test_the_answer_keeps_the_lane_and_the_result_that_asked() -> None:
+    lane = Lane("stat")
+    event = lane.prepared(250, priority="stat", follows=UUID(int=7))
+    ((publish,),) = await lane.run(event)
+    assert (publish.event.priority, publish.event.follows) == ("stat", UUID(int=7))
 
 
 async def test_the_same_pixels_from_another_event_are_a_sighting_and_cost_no_inference() -> None:

@@ -21,6 +21,7 @@ from schemas.events import ImageObserved, ImagePrepared
 from tests.support import steps
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
+ENDOSCOPIC = "1.2.840.10008.5.1.4.1.1.77.1.1"
 USE = IntendedUse("chest", modalities=frozenset({"DX"}), age_years=(18, 120))
 
 
@@ -48,11 +49,13 @@ def dicom(uid: str = "1.2.3", modality: str = "DX", cut: int = 0, **elements: An
 class Lane:
     """A prepare step with everything around it; `observed` stores the bytes and makes the event."""
 
-    def __init__(self, decoders: ThreadPoolExecutor, lane: Any = "routine", prepare: Any = None) -> None:
+    def __init__(
+        self, decoders: ThreadPoolExecutor, lane: Any = "routine", prepare: Any = None, models: Any = None
+    ) -> None:
         self.ledger, self.store = steps.FakeLedger(), FakeBlobs()
         self.step = Prepare(
             lane,
-            {"toy_image": steps.image_model(prepare, intended_use=USE), "toy_risk": steps.vitals_model()},
+            models or {"toy_image": steps.image_model(prepare, intended_use=USE), "toy_risk": steps.vitals_model()},
             store=self.store,
             database=self.ledger,
             decoders=decoders,
@@ -61,6 +64,11 @@ class Lane:
 
     def observed(self, data: bytes, uid: str = "1.2.3", **changes: Any) -> ImageObserved:
         event = steps.image_observed(data, uid, **changes)
+        self.store.objects[event.blob.uri] = data
+        return event
+
+    def upload(self, data: bytes, **changes: Any) -> ImageObserved:
+        event = steps.ear_observed(data, **changes)
         self.store.objects[event.blob.uri] = data
         return event
 
@@ -97,6 +105,47 @@ async def test_the_content_is_that_of_the_pixels_and_not_of_the_header(decoders:
     (first,), (second,) = await lane.run(one, other)
     assert one.event_id != other.event_id
     assert first.event.content == second.event.content
+
+
+async def test_an_uploaded_picture_is_prepared_in_colour_for_the_first_task_only(decoders: ThreadPoolExecutor) -> None:
+    """OT1, OT3."""
+    lane = Lane(decoders, models=steps.chained_models())
+    event = lane.upload(steps.ear_picture(red=200))
+    ((publish,),) = await lane.run(event)
+    assert (publish.event.task, publish.event.follows) == ("toy_screening", None)
+    assert lane.store.objects[publish.event.tensor.uri][0] == 200
+    noted = lane.ledger.images[event.event_id]
+    assert (noted.media_type, noted.laterality, noted.named) == ("image/png", "left", False)
+
+
+async def test_an_endoscopic_object_of_an_ear_is_prepared_like_an_upload(decoders: ThreadPoolExecutor) -> None:
+    """OT1: the same picture by the DICOM door."""
+    lane = Lane(decoders, models=steps.chained_models())
+    red = bytes([200, 1, 2]) * 256
+    data = dicom(modality="ES", SOPClassUID=ENDOSCOPIC, SamplesPerPixel=3, PhotometricInterpretation="RGB",
+                 PlanarConfiguration=0, PixelData=red, BodyPartExamined="EAR")  # fmt: skip
+    ((publish,),) = await lane.run(lane.observed(data, modality="ES", sop_class_uid=ENDOSCOPIC))
+    assert publish.event.task == "toy_screening"
+    assert lane.store.objects[publish.event.tensor.uri][0] == 200
+
+
+async def test_a_grey_image_is_outside_the_intended_use_of_a_model_of_colours(decoders: ThreadPoolExecutor) -> None:
+    """OT5."""
+    lane = Lane(decoders, models=steps.chained_models())
+    data = dicom(modality="ES", SOPClassUID=ENDOSCOPIC)
+    ((decide,),) = await lane.run(lane.observed(data, modality="ES", sop_class_uid=ENDOSCOPIC))
+    assert (decide.outcome.task, decide.outcome.fate) == ("toy_screening", "refused")
+    assert decide.outcome.reason == "out of intended use: not a colour image"
+
+
+async def test_a_picture_that_is_cut_off_goes_aside_and_its_neighbour_goes_on(decoders: ThreadPoolExecutor) -> None:
+    """S2."""
+    lane = Lane(decoders, models=steps.chained_models())
+    whole = steps.ear_picture()
+    (letter,), (publish,) = await lane.run(lane.upload(whole[:-30], uid="cut"), lane.upload(whole))
+    assert isinstance(letter, DeadLetter)
+    assert (letter.kind, letter.reason.startswith("the picture is damaged")) == ("unprocessable", True)
+    assert isinstance(publish, Publish)
 
 
 async def test_identity_goes_to_the_database_and_never_into_the_event(decoders: ThreadPoolExecutor) -> None:

@@ -121,3 +121,45 @@ def test_a_picture_that_our_sender_wrapped_is_somebodys_picture() -> None:
     cards = [steps.card("toy_image", "image", intended_use=USE)]
     wrapped = steps.image_observed(b"data", wrapped=True)
     assert route.route(cards, header(manufacturer="clinstream"), wrapped) == [Claimed("toy_image")]
+
+
+ENDOSCOPIC, PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.1", "1.2.840.10008.5.1.4.1.1.77.1.4"
+MICROSCOPIC, VIDEO = "1.2.840.10008.5.1.4.1.1.77.1.2", "1.2.840.10008.5.1.4.1.1.77.1.1.1"
+
+
+@pytest.mark.parametrize(
+    ("modality", "body_part", "sop_class", "expected"),
+    [
+        ("ES", "EAR", ENDOSCOPIC, Claimed),
+        ("XC", "EAR", PHOTOGRAPHIC, Claimed),
+        ("ES", "", ENDOSCOPIC, Claimed),
+        ("XC", "EAR", "", Claimed),
+        ("ES", "STOMACH", ENDOSCOPIC, NotClaimed),
+        ("ES", "REGION 69695003", ENDOSCOPIC, NotClaimed),
+        ("XC", "SKIN", PHOTOGRAPHIC, NotClaimed),
+        ("ES", "EAR", VIDEO, NotClaimed),
+        ("XC", "", MICROSCOPIC, NotClaimed),
+        ("GM", "EAR", PHOTOGRAPHIC, NotClaimed),
+        ("DX", "EAR", "1.2.840.10008.5.1.4.1.1.1.1", NotClaimed),
+    ],
+)
+def test_pictures_of_ears_are_claimed_by_class_modality_and_region(
+    modality: str, body_part: str, sop_class: str, expected: type[route.Claim]
+) -> None:
+    """OT1: endoscopic and photographic objects, and uploads, which have no class."""
+    upload = steps.ear_observed(steps.ear_picture(), modality=modality)
+    (answer,) = route.route(
+        [model.card for model in steps.chained_models().values()],
+        header(modality=modality, body_part=body_part, sop_class_uid=sop_class),
+        upload,
+    )
+    assert isinstance(answer, expected)
+    assert answer.task == ("toy_screening" if expected is Claimed else "*")
+
+
+def test_a_follow_up_is_never_routed_by_its_intended_use_alone() -> None:
+    """OT3: the diagnosis looks at what the screening found."""
+    cards = [model.card for model in steps.chained_models().values()]
+    ear = steps.ear_observed(steps.ear_picture())
+    answers = route.route(cards, header(modality="XC", body_part="EAR"), ear)
+    assert answers == [Claimed("toy_screening")]

@@ -8,10 +8,10 @@ import pytest
 from adapters.kafka import Message
 from clinstream.reconciliation import tally
 from clinstream.reconciliation.log import LogRecord
-from clinstream.reconciliation.positions import INFER, PREPARE, RECORD, SIGNALS, Positions
+from clinstream.reconciliation.positions import FOLLOW_UP, INFER, PREPARE, RECORD, SIGNALS, Positions
 from clinstream.reconciliation.tally import Report, Tally
 from schemas import ids, topics
-from schemas.events import Fate
+from schemas.events import Fate, ResultPublished
 from tests.support import log
 from tests.support.answers import answer
 
@@ -29,9 +29,10 @@ def told(
     outcomes: list[tuple[UUID, str, str]] | None = None,
     committed: dict[tuple[str, str], int] | None = None,
     acknowledged: list[str] | None = None,
+    follow_ups: dict[str, str] | None = None,
 ) -> Report:
     """The report; `committed` by (group, topic)."""
-    found = Tally(Positions({(group, topic, 0): at for (group, topic), at in (committed or {}).items()}))
+    found = Tally(Positions({(group, topic, 0): at for (group, topic), at in (committed or {}).items()}), follow_ups)
     for each in records:
         found.add(each)
     found.settle(outcomes or [])
@@ -114,8 +115,6 @@ def test_what_no_door_wrote_is_lost_unless_it_lies_in_the_dead_letters() -> None
 
 def test_a_content_with_two_published_results_is_visible_twice_and_a_repeat_is_not() -> None:
     def published(sender: str, offset: int) -> LogRecord:
-        from schemas.events import ResultPublished
-
         one = answer("1.2.3", task=TASK, sender=sender)
         result = ResultPublished(
             result_id=one.answer_id, object_id="1.2.3", subject_id="s", task=TASK, revision=1, answer=one
@@ -155,3 +154,39 @@ def test_the_json_of_a_clean_report_has_the_published_keys_only() -> None:
     ]
     assert list(told().json()) == keys
     assert tally.FATES == ("answered", "refused", "not_applicable", "duplicate_of", "dead")
+
+
+def test_an_answered_first_task_owes_the_second() -> None:
+    """OT17: in flight while anything carries it, lost when nothing does, ended by any outcome of the second."""
+    chain = {TASK: "second"}
+    one = answer("1.2.3", task=TASK)
+    shown = ResultPublished(
+        result_id=one.answer_id, object_id="1.2.3", subject_id="s", task=TASK, revision=1, answer=one
+    )
+    result = record(log.published(shown))
+    first = [(IMAGE, TASK, "answered")]
+    follows = {(FOLLOW_UP, f"results.{TASK}"): 1}
+
+    def count(*records: LogRecord, committed: dict[tuple[str, str], int], outcomes: list[tuple[UUID, str, str]]) -> str:
+        report = told(OBSERVED, *records, outcomes=outcomes, committed=committed, follow_ups=chain)
+        found = {name: number for name, number in report.fates.items() if number}
+        return next(iter(found), "in_flight" if report.in_flight else "lost")
+
+    recorded_only = {**PAST, ANSWERS: 0}
+    assert count(ANSWERED, committed=recorded_only, outcomes=first) == "in_flight", "not published yet"
+    assert count(ANSWERED, result, committed=PAST, outcomes=first) == "in_flight", "not read by the follow-up yet"
+    assert count(ANSWERED, result, committed={**PAST, **follows}, outcomes=first) == "lost"
+    work = record(log.prepared("1.2.3", "second"), 1)
+    assert count(ANSWERED, result, work, committed={**PAST, **follows}, outcomes=first) == "in_flight"
+    assert count(ANSWERED, result, work, committed={**PAST, **follows, WORK: 2}, outcomes=first) == "lost"
+    for fate in ("answered", "not_applicable", "superseded"):
+        ended = [*first, (IMAGE, "second", fate)]
+        assert count(ANSWERED, result, work, committed={**PAST, **follows, WORK: 2}, outcomes=ended) == "answered"
+    dead = [*first, (IMAGE, "second", "dead")]
+    assert count(ANSWERED, result, committed={**PAST, **follows}, outcomes=dead) == "dead"
+
+
+def test_a_first_task_that_did_not_answer_owes_nothing() -> None:
+    refused = [(IMAGE, TASK, "refused")]
+    report = told(OBSERVED, outcomes=refused, committed=PAST, follow_ups={TASK: "second"})
+    assert (report.fates["refused"], report.lost) == (1, [])

@@ -3,10 +3,11 @@
 from adapters.database import Trail
 from adapters.database.records import StoredOutcome
 from clinstream.reconciliation.log import LogRecord
-from clinstream.reconciliation.positions import INFER, PREPARE, Positions
+from clinstream.reconciliation.positions import FOLLOW_UP, INFER, PREPARE, Positions
 from clinstream.whereabouts.identify import Meant
 from clinstream.whereabouts.way import ways
 from schemas import ids, topics
+from schemas.events import ResultPublished
 from tests.support import log
 from tests.support.answers import answer
 from tests.unit.test_tally import record
@@ -63,3 +64,16 @@ def test_hops_are_the_seconds_between_what_the_answer_says() -> None:
     (way,) = ways(Meant(objects=MEANT.objects, trail=Trail(answers=[one])), RECORDS, Positions({}))
     assert way.answers == [one]
     assert way.hops(one) == {"observed to prepared": 0.25, "prepared to inferred": 0.25}
+
+
+def test_an_event_with_an_answer_waits_where_its_second_task_does() -> None:
+    """OT3: the result of the first task lies before the follow-up."""
+    one = answer("1.2.3", task=TASK)
+    shown = ResultPublished(
+        result_id=one.answer_id, object_id="1.2.3", subject_id="sub-1.2.3", task=TASK, revision=1, answer=one
+    )
+    ended = StoredOutcome(EVENT, TASK, "answered", "", one.answer_id, "1.2.3", "content", "sub-1.2.3")
+    meant = Meant(objects=MEANT.objects, trail=Trail(outcomes=[ended]))
+    (way,) = ways(meant, [*RECORDS, record(log.published(shown))], Positions({}), {TASK: "second"})
+    assert way.waits is not None
+    assert (way.waits.topic, way.waits.task, way.waits.group) == (f"results.{TASK}", "second", FOLLOW_UP)

@@ -1,0 +1,176 @@
+"""From an opened image to tensors on a work lane: pixels as each card wants them, storing, announcing; no routing.
+
+Shared by the steps that prepare images: from the door, and as follow-ups of a result.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters import imaging, telemetry
+from adapters.clock import Clock
+from adapters.imaging import DecodedImage
+from adapters.pixels import BlobStore, blob_uri
+from adapters.stored_image import OpenedImage
+from consumers.outcomes import DeadLetter, Publish
+from schemas import ids, topics
+from schemas.errors import OutOfRange, RejectedInput
+from schemas.events import Fate, ImagePrepared, Origin, OutcomeDecided, Priority, TensorRef
+from triton_models.model import Model
+
+ANY_TASK = "*"
+COLOURLESS = "out of intended use: not a colour image"
+Tensor = npt.NDArray[Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which accepted image a tensor is made of; `observed_at` in seconds since the epoch."""
+
+    event_id: UUID
+    object_id: str
+    subject_id: str
+    study_id: str
+    priority: Priority
+    simulated: bool
+    origin: Origin
+    observed_at: float
+    follows: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A tensor for one task, `content` being the hash of the decoded pixels."""
+
+    task: str
+    content: str
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """A task that does not take the image, with the reason for the sender."""
+
+    task: str
+    fate: Fate
+    reason: str
+    content: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Nothing can be done with the image."""
+
+    letter: DeadLetter
+
+
+Verdict = Ready | Turned | Aside
+
+
+def unprocessable(error: RejectedInput, task: str = ANY_TASK) -> Aside:
+    """What becomes of an image that cannot be read."""
+    return Aside(DeadLetter("unprocessable", str(error), type(error).__name__, task=task))
+
+
+def judged(lane: str, judge: Callable[[], T]) -> T:
+    """What `judge` says, its processor time counted; called in a decoder's thread."""
+    started = time.thread_time()
+    try:
+        return judge()
+    finally:
+        telemetry.metrics().decode_cpu_seconds.labels(lane=lane).inc(time.thread_time() - started)
+
+
+def decoded(claimed: Sequence[Model], opened: OpenedImage, task: str = ANY_TASK) -> list[Verdict]:
+    """A verdict for each claiming model; nobody's pixels are decoded when nobody claims them.
+
+    `task` is whose fault it is when the pixels cannot be decoded: every task's, or that of the only one that asked.
+    """
+    if not claimed:
+        return []
+    try:
+        image = opened.decode()
+        content = imaging.pixel_hash(image)
+        shown = {kind: _shown(image, kind) for kind in {model.card.pixels for model in claimed}}
+    except RejectedInput as error:
+        return [unprocessable(error, task)]
+    return [_tensor(model, shown[model.card.pixels], content) for model in claimed]
+
+
+def _shown(image: DecodedImage, pixels: str) -> Tensor | None:
+    return imaging.to_colour(image) if pixels == "colour" else imaging.to_display(image)
+
+
+def _tensor(model: Model, shown: Tensor | None, content: str) -> Verdict:
+    task = model.card.name
+    if shown is None:
+        return Turned(task, "refused", COLOURLESS, content)
+    try:
+        return Ready(task, content, model.prepare(shown))
+    except OutOfRange as error:
+        return Turned(task, "refused", str(error), content)
+    except RejectedInput as error:
+        return unprocessable(error, task)
+
+
+def decision(source: Source, turned: Turned, clock: Clock) -> OutcomeDecided:
+    """The end of the image for a task that does not take it."""
+    return OutcomeDecided(
+        event_id=source.event_id,
+        task=turned.task,
+        fate=turned.fate,
+        reason=turned.reason,
+        object_id=source.object_id,
+        content=turned.content,
+        subject_id=source.subject_id,
+        origin=source.origin,
+        decided_at=clock.time(),
+    )
+
+
+async def hand_on(source: Source, ready: Ready, model: Model, *, lane: str, store: BlobStore, clock: Clock) -> Publish:
+    """Stores the tensor and announces it on the work lane of the source's priority.
+
+    Not flushed to disk: the bytes survive a SIGKILL in the page cache, and after a power cut the tensor can be
+    made again from the image, which the door did flush. One fsync an image would cost 5-10 ms.
+    """
+    little = ready.tensor.astype(ready.tensor.dtype.newbyteorder("<"), copy=False)
+    raw = np.ascontiguousarray(little).tobytes()
+    digest = ids.sha256_hex(raw)
+    uri = blob_uri("tensors", digest)
+    await store.put(uri, raw, durable=False)
+    now = clock.time()
+    telemetry.metrics().hop_seconds.labels(lane=lane, hop="prepare").observe(max(0.0, now - source.observed_at))
+    prepared = ImagePrepared(
+        event_id=source.event_id,
+        object_id=source.object_id,
+        content=ready.content,
+        subject_id=source.subject_id,
+        task=ready.task,
+        tensor=TensorRef(uri=uri, sha256=digest, dtype=ready.tensor.dtype.name, shape=ready.tensor.shape),
+        preprocessing_version=model.card.preprocessing_version,
+        priority=source.priority,
+        observed=source.origin,
+        hops={"observed": source.observed_at, "prepared": now},
+        simulated=source.simulated,
+        follows=source.follows,
+    )
+    return Publish(
+        topic=topics.WORK[source.priority],
+        key=source.study_id.encode(),
+        event=prepared,
+        id=f"{source.event_id}/{ready.task}",
+        subject=source.subject_id,
+        extensions={
+            "task": ready.task,
+            "priority": source.priority,
+            "objectid": source.object_id,
+            **({"simulated": "true"} if source.simulated else {}),
+        },
+    )
