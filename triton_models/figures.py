@@ -16,6 +16,7 @@ Flags = npt.NDArray[np.bool_]
 Z95 = 1.959963984540054
 RESAMPLES = 1000
 BOOTSTRAP_SEED = 20261120
+DIGITS = 4
 
 
 def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, groups: Sequence[Any] | None = None) -> Figure:
@@ -32,6 +33,11 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, groups: Sequence[Any] | 
     resampled = _resampled(truth, values, groups)
     low, high = np.quantile(resampled, [0.025, 0.975])
     return value, float(low), float(high)
+
+
+def rounded(figure: Figure) -> list[float]:
+    """A figure as `evaluate` prints it for machines: four digits."""
+    return [round(value, DIGITS) for value in figure]
 
 
 def rank_auroc(truth: Flags, scores: Floats) -> float:
@@ -97,6 +103,41 @@ def balanced_accuracy(
     return of(np.ones(len(real))), float(low), float(high)
 
 
+def macro_specificity(
+    truth: npt.ArrayLike, predicted: npt.ArrayLike, classes: int, groups: Sequence[Any] | None = None
+) -> Figure:
+    """Mean over the classes of the share of other rows that were not taken for it, with a bootstrap as above."""
+    real, said = np.asarray(truth, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
+    kinds = [(real != kind, said != kind) for kind in range(classes) if (real != kind).any()]
+
+    def of(weight: Floats) -> float:
+        shares = [float(weight[other & right].sum() / max(weight[other].sum(), 1e-12)) for other, right in kinds]
+        return float(np.mean(shares))
+
+    low, high = np.quantile([of(weight) for weight in _draws(_units(len(real), groups))], [0.025, 0.975])
+    return of(np.ones(len(real))), float(low), float(high)
+
+
+def macro_auroc(truth: npt.ArrayLike, probabilities: npt.ArrayLike, groups: Sequence[Any] | None = None) -> Figure:
+    """Mean over the classes that occur of each against the rest, with a bootstrap over groups (or rows).
+
+    Raises ValueError where fewer than two classes occur.
+    """
+    real, given = np.asarray(truth, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
+    kinds = [kind for kind in range(given.shape[1]) if 0 < int((real == kind).sum()) < len(real)]
+    if not kinds:
+        raise ValueError("at least two classes must occur")
+    value = float(np.mean([rank_auroc(real == kind, given[:, kind]) for kind in kinds]))
+    units = _units(len(real), groups)
+    resampled = np.array([_resampled(real == kind, given[:, kind], units, keep=True) for kind in kinds])
+    low, high = np.nanquantile(np.nanmean(resampled, axis=0), [0.025, 0.975])
+    return value, float(low), float(high)
+
+
+def _units(rows: int, groups: Sequence[Any] | None) -> Sequence[Any] | npt.NDArray[Any]:
+    return np.arange(rows) if groups is None else groups
+
+
 def threshold_for(labels: npt.ArrayLike, scores: npt.ArrayLike, recall: float) -> float:
     """The largest threshold at which at least `recall` of the positive rows score at or above it."""
     truth, values = _binary(labels, scores)
@@ -143,7 +184,10 @@ def _draws(groups: Sequence[Any] | npt.NDArray[Any]) -> list[Floats]:
     return [np.bincount(rng.integers(0, many, many), minlength=many)[member].astype(float) for _ in range(RESAMPLES)]
 
 
-def _resampled(truth: Flags, scores: Floats, groups: Sequence[Any]) -> list[float]:
+def _resampled(
+    truth: Flags, scores: Floats, groups: Sequence[Any] | npt.NDArray[Any], *, keep: bool = False
+) -> list[float]:
+    """The area of each resample; those without both classes are left out, or with `keep` are nan."""
     order = np.argsort(scores, kind="stable")
     _, place = np.unique(scores[order], return_inverse=True)
     found = []
@@ -154,6 +198,8 @@ def _resampled(truth: Flags, scores: Floats, groups: Sequence[Any]) -> list[floa
         total = ups.sum() * downs.sum()
         if total > 0:
             found.append(float((ups * (np.cumsum(downs) - downs / 2)).sum() / total))
+        elif keep:
+            found.append(float("nan"))
     return found
 
 

@@ -23,32 +23,47 @@ class Case:
     """One labelled thing. `name` is for people, `group` keeps together what belongs to one person ("" without).
 
     `load` gives the tensor, or raises OutOfRange (the model must not see it) or Unprocessable (it cannot be read).
+    `label` is the truth as one of the card's labels, "" where the data only says whether it is the positive one.
     """
 
     name: str
     positive: bool
     group: str
     load: Callable[[], Tensor]
+    label: str = ""
 
 
-def from_manifest(model: Model, manifest: Path, root: Path) -> list[Case]:
-    """The rows of a CSV `path,label[,group]`, paths relative to `root`, labels as on the card; other columns ignored.
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """What is to be judged; `not_asked` counts rows whose label lies outside the model's question."""
 
-    Raises UserError for columns that are missing and labels that the model does not know, naming the line.
+    judged: list[Case]
+    not_asked: int = 0
+
+
+def from_manifest(model: Model, manifest: Path, root: Path) -> Cases:
+    """The rows of a CSV `path,label[,group]`, paths relative to `root`; other columns are ignored.
+
+    Labels are those of the card or its synonyms, of which some mean that the model is not asked. Raises UserError for
+    columns that are missing and labels that the model does not know, naming the line.
     """
-    cases = []
+    card, found, not_asked = model.card, [], 0
     for line, record in _rows(manifest):
-        label = (record["label"] or "").strip()
-        if label not in model.card.labels:
-            known = ", ".join(model.card.labels)
-            raise UserError(f"{manifest.name} line {line}: the label {label!r} is not one of {known}.")
+        stated = (record["label"] or "").strip()
+        label = card.synonyms.get(stated, stated)
+        if label == "" and stated in card.synonyms:
+            not_asked += 1
+            continue
+        if label not in card.labels:
+            known = ", ".join(dict.fromkeys([*card.labels, *card.synonyms]))
+            raise UserError(f"{manifest.name} line {line}: the label {stated!r} is not one of {known}.")
         path = (record["path"] or "").strip()
-        positive = label == model.card.positive_label
-        cases.append(Case(path, positive, (record.get("group") or "").strip(), partial(_image, model, root / path)))
-    return cases
+        group = (record.get("group") or "").strip()
+        found.append(Case(path, label == card.positive_label, group, partial(_image, model, root / path), label))
+    return Cases(found, not_asked)
 
 
-def from_table(model: Model, table: Path, target: str) -> list[Case]:
+def from_table(model: Model, table: Path, target: str) -> Cases:
     """The rows of a CSV (or .csv.gz) with a column for each feature and `target` (0 or 1); other columns are ignored.
 
     Raises UserError naming the columns that are missing.
@@ -61,7 +76,7 @@ def from_table(model: Model, table: Path, target: str) -> list[Case]:
     left_out = [(OutOfRange, found.refused), (Unprocessable, found.unreadable)]
     for kind, lines in left_out:
         cases += [Case(f"line {line}", False, "", partial(_fail, kind, why)) for line, why in lines.items()]
-    return cases
+    return Cases(cases)
 
 
 def groups(cases: Sequence[Case]) -> list[str] | None:
@@ -91,7 +106,12 @@ def _image(model: Model, path: Path) -> Tensor:
         raise Unprocessable(f"cannot be read: {error.strerror}") from None
     dicom = data[PREAMBLE : PREAMBLE + 4] == b"DICM"
     image = dicom_reading.decode_dicom(data) if dicom else imaging.decode_picture(data)
-    return model.prepare(imaging.to_display(image))
+    if model.card.pixels == "grey":
+        return model.prepare(imaging.to_display(image))
+    shown = imaging.to_colour(image)
+    if shown is None:
+        raise OutOfRange("not a colour image")
+    return model.prepare(shown)
 
 
 def _ready(row: Tensor) -> Tensor:

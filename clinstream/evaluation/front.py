@@ -10,7 +10,7 @@ import triton_models
 from adapters.repository import Entry
 from adapters.settings import Settings
 from clinstream.evaluation import cases as reading
-from clinstream.evaluation.cases import Case
+from clinstream.evaluation.cases import Cases
 from clinstream.evaluation.judge import Verdict, judge
 from clinstream.evaluation.server import serving
 from schemas.errors import UserError
@@ -26,7 +26,7 @@ def model(name: str) -> Model:
     return known[name]
 
 
-def cases(model: Model, manifest: Path | None, root: Path | None, table: Path | None, target: str | None) -> list[Case]:
+def cases(model: Model, manifest: Path | None, root: Path | None, table: Path | None, target: str | None) -> Cases:
     """The cases of whichever data the model takes; raises UserError for the wrong kind or a part that is missing."""
     if model.card.consumes == "image":
         if manifest is None:
@@ -37,11 +37,11 @@ def cases(model: Model, manifest: Path | None, root: Path | None, table: Path | 
     return reading.from_table(model, table, target)
 
 
-async def run(settings: Settings, model: Model, cases: list[Case]) -> Verdict:
+async def run(settings: Settings, model: Model, cases: Cases) -> Verdict:
     """The verdict over the cases, with a bar on stderr where that is a terminal."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"{model.card.name}: {len(cases)} cases", total=len(cases))
+        task = bar.add_task(f"{model.card.name}: {len(cases.judged)} cases", total=len(cases.judged))
         async with serving(settings, [Entry(model.card, model.weights_path)]) as (client, served_by):
             return await judge(model, cases, client, served_by, lambda done: bar.advance(task, done))
 
@@ -50,19 +50,30 @@ def show(model: Model, verdict: Verdict) -> None:
     """Prints the verdict for a person."""
     console = Console(highlight=False)
     rows = Table("figure", "value", "95 % interval", title=f"{verdict.model} {verdict.version}, {verdict.served_by}")
-    for name, figure in (
-        ("AUROC", verdict.auroc),
-        (f"sensitivity at {verdict.threshold:g}", verdict.sensitivity),
-        (f"specificity at {verdict.threshold:g}", verdict.specificity),
-    ):
+    for name, figure in _rows(verdict):
         rows.add_row(name, *_words(figure))
     console.print(rows)
     left_out = len(verdict.left_out)
+    asked = f"{verdict.n} cases" + (f", {verdict.positives} {model.card.positive_label}" if not verdict.classes else "")
     console.print(
-        f"{verdict.n} cases, {verdict.positives} {model.card.positive_label}; {verdict.abstained} in the abstention "
-        f"band; {left_out - len(verdict.unreadable)} refused, {len(verdict.unreadable)} not readable."
+        f"{asked}; {verdict.abstained} in the abstention band; {left_out - len(verdict.unreadable)} refused, "
+        f"{len(verdict.unreadable)} not readable, {verdict.not_asked} outside the question."
     )
     console.print(model.card.notice)
+
+
+def _rows(verdict: Verdict) -> list[tuple[str, Figure]]:
+    classes = verdict.classes
+    if classes is None:
+        return [
+            ("AUROC", verdict.auroc),
+            (f"sensitivity at {verdict.threshold:g}", verdict.sensitivity),
+            (f"specificity at {verdict.threshold:g}", verdict.specificity),
+        ]
+    rows = [("balanced accuracy", classes.balanced_accuracy), ("AUROC, mean of classes", verdict.auroc)]
+    for label, found in classes.per_class.items():
+        rows += [(f"{label}: sensitivity", found.sensitivity), (f"{label}: specificity", found.specificity)]
+    return rows
 
 
 def _words(figure: Figure) -> tuple[str, str]:

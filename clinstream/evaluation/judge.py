@@ -9,7 +9,8 @@ import numpy as np
 
 from adapters.repository import PRIORITIES, triton_name
 from adapters.triton import Inference
-from clinstream.evaluation.cases import Case, Tensor, groups
+from clinstream.evaluation.cases import Case, Cases, Tensor, groups
+from clinstream.evaluation.classes import ClassFigures, class_figures
 from schemas.errors import OutOfRange, Overloaded, Unprocessable, UserError
 from schemas.findings import Finding
 from triton_models import figures
@@ -17,7 +18,6 @@ from triton_models.figures import Figure
 from triton_models.model import Model
 
 ATTEMPTS = 8
-DIGITS = 4
 
 Advance = Callable[[int], None]
 
@@ -33,7 +33,10 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What `evaluate` reports; figures are (value, low, high) of 95 % intervals at the card's threshold."""
+    """What `evaluate` reports; figures are (value, low, high) of 95 % intervals at the card's threshold.
+
+    Of a task of several classes they are means over the classes, `positives` counts all rows, and `classes` has more.
+    """
 
     model: str
     version: str
@@ -46,6 +49,8 @@ class Verdict:
     abstained: int
     left_out: Sequence[LeftOut]
     served_by: str
+    not_asked: int = 0
+    classes: ClassFigures | None = None
 
     @property
     def unreadable(self) -> list[LeftOut]:
@@ -59,24 +64,27 @@ class Verdict:
             "version": self.version,
             "n": self.n,
             "positives": self.positives,
-            "auroc": _rounded(self.auroc),
-            "sensitivity": _rounded(self.sensitivity),
-            "specificity": _rounded(self.specificity),
+            "auroc": figures.rounded(self.auroc),
+            "sensitivity": figures.rounded(self.sensitivity),
+            "specificity": figures.rounded(self.specificity),
             "threshold": self.threshold,
             "abstained": self.abstained,
             "refused": len(self.left_out) - len(self.unreadable),
             "unreadable": len(self.unreadable),
+            "not_asked": self.not_asked,
             "served_by": self.served_by,
+            **(self.classes.json() if self.classes else {}),
         }
 
 
 async def judge(
-    model: Model, cases: Sequence[Case], client: Inference, served_by: str, advance: Advance = lambda done: None
+    model: Model, given: Cases, client: Inference, served_by: str, advance: Advance = lambda done: None
 ) -> Verdict:
     """The verdict over all cases that have an answer; `advance` hears how many cases were finished.
 
-    Raises UserError unless both a positive and a negative case were answered, and ServerDown when the server goes.
+    Raises UserError unless cases of two kinds were answered, and ServerDown when the server goes.
     """
+    cases = given.judged
     findings: dict[int, Finding] = {}
     left_out: list[LeftOut] = []
     async for places, tensors, rejected in _prepared(model, cases):
@@ -85,7 +93,8 @@ async def judge(
             answered = await ask(model, client, tensors)
             findings |= dict(zip(places, answered, strict=True))
         advance(len(tensors) + len(rejected))
-    return _sum_up(model, cases, findings, left_out, served_by)
+    of_kind = _of_two if model.card.operating_point is not None else _of_many
+    return of_kind(model, given, findings, left_out, served_by)
 
 
 async def _prepared(
@@ -133,17 +142,15 @@ async def ask(model: Model, client: Inference, tensors: Sequence[Tensor]) -> Seq
     raise AssertionError("unreachable")
 
 
-def _sum_up(
-    model: Model, cases: Sequence[Case], findings: dict[int, Finding], left_out: list[LeftOut], served_by: str
+def _of_two(
+    model: Model, given: Cases, findings: dict[int, Finding], left_out: list[LeftOut], served_by: str
 ) -> Verdict:
+    """The verdict on a question of yes or no."""
     answered = sorted(findings)
-    kept = [cases[place] for place in answered]
+    kept = [given.judged[place] for place in answered]
     truth = np.array([case.positive for case in kept], dtype=np.bool_)
     if truth.all() or not truth.any():
-        raise UserError(
-            f"Of {len(cases)} cases {len(kept)} could be answered, {int(truth.sum())} of them positive: figures need "
-            "positive and negative ones." + (f" First problem: {left_out[0].reason}" if left_out else "")
-        )
+        raise _too_few(f"{int(truth.sum())} of them positive: figures need positive and negative ones", given, left_out)
     scores = np.array([findings[place].score for place in answered])
     people = groups(kept)
     threshold = model.card.threshold
@@ -159,8 +166,42 @@ def _sum_up(
         abstained=sum(findings[place].abstained for place in answered),
         left_out=left_out,
         served_by=served_by,
+        not_asked=given.not_asked,
     )
 
 
-def _rounded(figure: Figure) -> list[float]:
-    return [round(value, DIGITS) for value in figure]
+def _of_many(
+    model: Model, given: Cases, findings: dict[int, Finding], left_out: list[LeftOut], served_by: str
+) -> Verdict:
+    """The verdict on a question with several answers."""
+    labels = list(model.card.labels)
+    answered = sorted(findings)
+    kept = [given.judged[place] for place in answered]
+    truth = [labels.index(case.label) for case in kept]
+    if len(set(truth)) < 2:
+        raise _too_few(f"{len(set(truth))} different labels among them: figures need two", given, left_out)
+    probabilities = np.array([[findings[place].probabilities[label] for label in labels] for place in answered])
+    predicted = [labels.index(findings[place].label) for place in answered]
+    people = groups(kept)
+    found = class_figures(labels, truth, predicted, probabilities, people)
+    return Verdict(
+        model=model.card.name,
+        version=model.card.version,
+        n=len(kept),
+        positives=len(kept),
+        auroc=figures.macro_auroc(truth, probabilities, people),
+        sensitivity=found.balanced_accuracy,
+        specificity=figures.macro_specificity(truth, predicted, len(labels), people),
+        threshold=model.card.threshold,
+        abstained=sum(findings[place].abstained for place in answered),
+        left_out=left_out,
+        served_by=served_by,
+        not_asked=given.not_asked,
+        classes=found,
+    )
+
+
+def _too_few(said: str, given: Cases, left_out: Sequence[LeftOut]) -> UserError:
+    total = len(given.judged)
+    problem = f" First problem: {left_out[0].reason}" if left_out else ""
+    return UserError(f"Of {total} cases {total - len(left_out)} could be answered, {said}.{problem}")

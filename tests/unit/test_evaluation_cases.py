@@ -35,7 +35,7 @@ def test_a_picture_gives_the_tensor_that_it_has_as_a_wrapped_dicom_object(tmp_pa
     (tmp_path / "plain").write_bytes(content)
     (tmp_path / "wrapped.dcm").write_bytes(wrap(content, Wrapping()))
     (tmp_path / "cases.csv").write_text("path,label\nplain,normal\nwrapped.dcm,pneumonia\n")
-    plain, wrapped = cases.from_manifest(CHEST, tmp_path / "cases.csv", tmp_path)
+    plain, wrapped = cases.from_manifest(CHEST, tmp_path / "cases.csv", tmp_path).judged
     streamed = CHEST.prepare(imaging.to_display(dicom_reading.decode_dicom(wrap(content, Wrapping()))))
     np.testing.assert_array_equal(plain.load(), streamed)
     np.testing.assert_array_equal(wrapped.load(), streamed)
@@ -46,7 +46,7 @@ def test_files_that_are_no_pictures_or_not_there_cannot_be_read(tmp_path: Path) 
     (tmp_path / "page.dcm").write_bytes(b"<html></html>")
     (tmp_path / "cut.png").write_bytes(picture("PNG")[:200])
     (tmp_path / "cases.csv").write_text("path,label\npage.dcm,normal\ncut.png,normal\nnone.png,normal\n")
-    for case in cases.from_manifest(CHEST, tmp_path / "cases.csv", tmp_path):
+    for case in cases.from_manifest(CHEST, tmp_path / "cases.csv", tmp_path).judged:
         with pytest.raises(Unprocessable):
             case.load()
 
@@ -55,8 +55,8 @@ def test_groups_count_only_where_the_data_names_them(tmp_path: Path) -> None:
     """CC31: intervals count people where people are known; a row without a name stands for itself."""
     (tmp_path / "a.csv").write_text("path,label\na,normal\nb,normal\n")
     (tmp_path / "b.csv").write_text("path,label,group\na,normal,p1\nb,normal,p1\nc,normal,\nd,normal,\n")
-    assert cases.groups(cases.from_manifest(CHEST, tmp_path / "a.csv", tmp_path)) is None
-    found = cases.groups(cases.from_manifest(CHEST, tmp_path / "b.csv", tmp_path))
+    assert cases.groups(cases.from_manifest(CHEST, tmp_path / "a.csv", tmp_path).judged) is None
+    found = cases.groups(cases.from_manifest(CHEST, tmp_path / "b.csv", tmp_path).judged)
     assert found is not None
     assert found[0] == found[1] == "p1"
     assert len(set(found)) == 3
@@ -75,7 +75,7 @@ def test_a_row_that_the_model_refuses_keeps_its_reason(tmp_path: Path) -> None:
     header = ",".join([*icu.features, "died"])
     rows = ["50" + "," * 61 + ",1", "500" + "," * 61 + ",0", "fifty" + "," * 61 + ",0", "50" + "," * 61 + ",maybe"]
     (tmp_path / "stays.csv").write_text("\n".join([header, *rows]) + "\n")
-    good, implausible, *unreadable = cases.from_table(icu, tmp_path / "stays.csv", "died")
+    good, implausible, *unreadable = cases.from_table(icu, tmp_path / "stays.csv", "died").judged
     assert good.load().shape == (62,)
     with pytest.raises(OutOfRange, match="Age is outside its plausible range"):
         implausible.load()
