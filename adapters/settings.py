@@ -156,10 +156,18 @@ class Settings(_Section):
     store: StoreSettings = Field(default_factory=lambda: StoreSettings())
     doors: DoorSettings = Field(default_factory=lambda: DoorSettings())
     ports: dict[str, int] = Field(default_factory=dict, description="TCP port by name, as `up` chose them")
+    metrics_host: str = Field(default="127.0.0.1", description="address that Prometheus endpoints listen on")
+    metrics_port_alone: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        validation_alias="CLINSTREAM_METRICS_PORT",
+        description="port of the Prometheus endpoint of a process that has its address for itself, in a container",
+    )
 
     def metrics_port(self, process: str, index: int = 0) -> int:
-        """The TCP port of a process's Prometheus endpoint; 0 (any free one) when `up` has not given one."""
-        return self.ports.get(f"metrics.{process}.{index}", 0)
+        """The TCP port of a process's Prometheus endpoint, as `up` chose it; else `metrics_port_alone` (0: any)."""
+        return self.ports.get(f"metrics.{process}.{index}", self.metrics_port_alone)
 
 
 def load(home: Path | None = None) -> Settings:

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _run(name: str, index: int) -> None:
     stop = running.stop_on_signals()
     known = settings.load()
-    metrics = telemetry.serve_metrics(known.metrics_port(name, index))
+    metrics = telemetry.serve_metrics(known.metrics_port(name, index), host=known.metrics_host)
     here = process.ConsumerProcess(name, index, known)
     try:
         if name == RELAY:

@@ -38,7 +38,7 @@ class Parts:
 async def run(name: str, settings: Settings, index: int) -> None:
     """Runs the door `door-dicom` or `door-http` until SIGTERM or SIGINT; answers what is under way before it ends."""
     stop = _stop_on_signals()
-    endpoint = _metrics(settings.metrics_port(name, index))
+    endpoint = _metrics(settings.metrics_port(name, index), settings.metrics_host)
     try:
         async with _parts(settings, stop) as parts:
             if parts is not None:
@@ -124,9 +124,9 @@ def pseudonym_key(settings: Settings) -> bytes:
     return key
 
 
-def _metrics(port: int) -> telemetry.MetricsServer:
+def _metrics(port: int, host: str) -> telemetry.MetricsServer:
     try:
-        return telemetry.serve_metrics(port)
+        return telemetry.serve_metrics(port, host=host)
     except OSError as error:
         raise Conflict(f"The metrics port {port} is in use; is this process running already?") from error
 

@@ -84,10 +84,10 @@ class MetricsServer:
         self._thread.join()
 
 
-def serve_metrics(port: int, meters: Meters | None = None) -> MetricsServer:
-    """Serves this process's metrics at `http://127.0.0.1:<port>/metrics`; port 0 takes any free one.
+def serve_metrics(port: int, meters: Meters | None = None, *, host: str = "127.0.0.1") -> MetricsServer:
+    """Serves this process's metrics at `http://<host>:<port>/metrics`; port 0 takes any free one.
 
     Raises OSError when another process holds the port.
     """
-    server, thread = start_http_server(port, addr="127.0.0.1", registry=(meters or metrics()).registry)
+    server, thread = start_http_server(port, addr=host, registry=(meters or metrics()).registry)
     return MetricsServer(server.server_port, server, thread)

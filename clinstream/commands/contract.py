@@ -110,6 +110,24 @@ def play(
 
 
 @app.command()
+def prometheus(write: Annotated[bool, typer.Option("--write", help="Write grafana/prometheus/.")] = False) -> None:
+    """Print the scrape configuration of Prometheus for the services of docker-compose.yml.
+
+    Example: clinstream contract prometheus --write
+    """
+    from adapters import settings
+    from clinstream import processes
+    from clinstream.contracts import scrape
+
+    text = scrape.render(processes.table(settings.load()))
+    if write:
+        scrape.FILE.write_text(text, encoding="utf-8")
+        print(scrape.FILE)
+    else:
+        print(text, end="")
+
+
+@app.command()
 def secrets(
     path: Annotated[Path, typer.Argument(help="The file to make; docker compose reads `.env`.")] = Path(".env"),
 ) -> None:

@@ -18,8 +18,8 @@ EXPORTED = {metric.name for metric in METRICS} | {
 def test_every_expression_names_metrics_and_labels_of_the_table(path: Path) -> None:
     """S7: a renamed metric would leave an empty panel that nobody notices."""
     panels = json.loads(path.read_text(encoding="utf-8"))["panels"]
-    expressions = [target["expr"] for panel in panels for target in panel["targets"]]
-    assert len(expressions) >= 10
+    expressions = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    assert len(expressions) >= 8
     for expression in expressions:
         names = set(re.findall(r"clinstream_\w+", expression))
         assert names, expression
