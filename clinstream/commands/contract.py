@@ -110,21 +110,29 @@ def play(
 
 
 @app.command()
-def prometheus(write: Annotated[bool, typer.Option("--write", help="Write grafana/prometheus/.")] = False) -> None:
-    """Print the scrape configuration of Prometheus for the services of docker-compose.yml.
+def containers(
+    write: Annotated[bool, typer.Option("--write", help="Rewrite docker-compose.yml and grafana/prometheus/.")] = False,
+) -> None:
+    """What docker-compose.yml and Prometheus take from the process table; exit 1 when the files are not up to date.
 
-    Example: clinstream contract prometheus --write
+    Example: clinstream contract containers --write
     """
     from adapters import settings
     from clinstream import processes
-    from clinstream.contracts import scrape
+    from clinstream.contracts import compose, scrape
 
-    text = scrape.render(processes.table(settings.load()))
+    rows = processes.table(settings.load())
     if write:
-        scrape.FILE.write_text(text, encoding="utf-8")
-        print(scrape.FILE)
-    else:
-        print(text, end="")
+        compose.write(rows)
+        scrape.FILE.write_text(scrape.render(rows), encoding="utf-8")
+    wanted = {
+        compose.FILE: compose.render(rows, compose.FILE.read_text(encoding="utf-8")),
+        scrape.FILE: scrape.render(rows),
+    }
+    stale = [path for path, text in wanted.items() if path.read_text(encoding="utf-8") != text]
+    for path in wanted:
+        print(f"{path}: {'not up to date; add --write' if path in stale else 'up to date'}")
+    raise typer.Exit(1 if stale else 0)
 
 
 @app.command()

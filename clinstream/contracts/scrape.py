@@ -11,7 +11,7 @@ PORT = 9100
 # Servers that speak Prometheus' format themselves.
 SERVERS = {"triton": "triton:8002", "prometheus": "127.0.0.1:9090"}
 HEAD = """\
-# Made by `clinstream contract prometheus --write` from the process table; the services are those of docker-compose.yml.
+# Made by `clinstream contract containers --write` from the process table; the services are those of docker-compose.yml.
 global:
   scrape_interval: 5s
   evaluation_interval: 5s

@@ -27,7 +27,6 @@ ROWS = {row.name: row for row in processes.table(Settings(cache=Path("cache")))}
 OURS = {scrape.service(name): row for name, row in ROWS.items()}
 HELPERS = {"prepare", "folders", "model-keeper", "operator"}
 SERVERS = {"kafka", "postgres", "redis", "s3", "triton", "mlflow", "prometheus", "grafana"}
-KAFKA_PASSWORD = "CLINSTREAM_KAFKA_PASSWORD_"
 
 
 def test_it_fits_the_compose_specification() -> None:
@@ -47,6 +46,12 @@ def test_every_process_of_the_table_has_one_service_and_there_is_no_other() -> N
     assert set(SERVICES) - SERVERS - HELPERS == set(OURS)
     for name, row in OURS.items():
         assert SERVICES[name]["command"] == ["python", "-m", row.module, *row.args, "--index", "0"], name
+
+
+def test_the_file_is_up_to_date_with_the_tables() -> None:
+    """S8: a new process or account is one command, and forgetting it fails here."""
+    text = file.FILE.read_text(encoding="utf-8")
+    assert compose.render(ROWS.values(), text) == text, "run `clinstream contract containers --write` and commit"
 
 
 def known_variables() -> set[str]:
@@ -97,23 +102,22 @@ def test_a_services_environment_is_read_by_our_settings(
     assert found.metrics_port(name) == scrape.PORT
     assert len(bytes.fromhex(found.pseudonym_key.get_secret_value())) >= 16
     if name in OURS:
-        assert found.kafka.sasl_username == account(OURS[name].name)
+        who = account(OURS[name].name)
+        assert found.kafka.sasl_username == (who if who in accounts() else None)
         assert found.database.owner_url is None, "only the preparation may change tables"
         assert not found.kafka.manage_access
-    if name != "model-keeper":
-        variable = f"{KAFKA_PASSWORD}{found.kafka.sasl_username}".upper().replace("-", "_")
+    if found.kafka.sasl_username or name not in (*OURS, "model-keeper"):
+        assert found.kafka.sasl_username is not None
         assert found.kafka.sasl_password is not None
-        assert found.kafka.sasl_password.get_secret_value() == file.secret(variable)
+        assert found.kafka.sasl_password.get_secret_value() == file.secret(compose.variable(found.kafka.sasl_username))
 
 
 def test_the_broker_is_the_embedded_one_with_accounts_and_rules() -> None:
     """S8, S6: the settings that tests run for real, spelt as the image reads them."""
-    passwords = {
-        name: file.secret(f"{KAFKA_PASSWORD}{name}".upper().replace("-", "_")) for name in (ADMIN, *accounts())
-    }
+    passwords = {name: file.secret(compose.variable(name)) for name in (ADMIN, *accounts())}
     wanted = {
         **kafka.properties(Path("/var/lib/kafka/data"), 9092, 9093),
-        **acls.broker_properties(passwords, clients=("CLIENTS", "OUTSIDE")),
+        **acls.broker_properties(passwords, clients=compose.LISTENERS),
         "controller.quorum.voters": "1@kafka:9093",
         "listeners": "CLIENTS://:9092,OUTSIDE://:9094,CONTROLLER://:9093",
         "advertised.listeners": "CLIENTS://kafka:9092,OUTSIDE://127.0.0.1:9094",
@@ -219,7 +223,7 @@ def test_one_dockerfile_builds_from_hash_pinned_packages_and_runs_as_nobody_spec
 def test_prometheus_asks_every_process_and_its_file_is_the_tables() -> None:
     """S8, S7: a new process is watched without anybody thinking of it."""
     assert scrape.FILE.read_text(encoding="utf-8") == scrape.render(ROWS.values()), (
-        "run `clinstream contract prometheus --write` and commit grafana/prometheus"
+        "run `clinstream contract containers --write` and commit grafana/prometheus"
     )
 
 
