@@ -1,8 +1,8 @@
-"""Work for the measurements: distinct vitals and images on the log, marked as simulated; nothing is measured here."""
+"""Work for the measurements: distinct vitals, readings and images, marked as simulated; nothing is measured here."""
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ from adapters.pixels import BlobStore, blob_uri
 from clinstream.sending.wrap import Wrapping, wrap
 from schemas import envelope, ids
 from schemas.errors import UserError
-from schemas.events import BlobRef, ImageObserved, Priority, VitalsObserved
+from schemas.events import BlobRef, GlucoseObserved, ImageObserved, Priority, VitalsObserved
 from triton_models.icu_mortality.preprocess import RANGES
 
 SOURCE = "/clinstream/bench"
@@ -58,6 +58,44 @@ def _vitals(stay: str, values: Sequence[float], missing: Sequence[bool], now: da
         features=features,
         measured_at=now,
         observed_at=now,
+        sender="bench",
+        simulated=True,
+    )
+
+
+def wearers(count: int) -> list[str]:
+    """`count` pseudonyms of wearers that no other run shares."""
+    run = uuid4().hex
+    return [ids.subject_id(KEY, "bench", f"{run}-{number}") for number in range(count)]
+
+
+def history(wearers: Sequence[str], count: int) -> list[list[GlucoseObserved]]:
+    """`count` rounds of readings, five minutes apart, the last one five minutes ago."""
+    now = datetime.now(UTC)
+    return [readings(wearers, now - timedelta(minutes=5 * ago)) for ago in range(count, 0, -1)]
+
+
+def readings(wearers: Sequence[str], at: datetime) -> list[GlucoseObserved]:
+    """One plausible reading of each wearer at a time (kept to the millisecond): a slow wave with some noise."""
+    random = np.random.default_rng()
+    at = at.replace(microsecond=at.microsecond // 1000 * 1000)
+    phase = np.arange(len(wearers)) * 0.37 + at.timestamp() / 2400
+    values = np.rint(140 + 60 * np.sin(phase) + random.normal(0, 3, len(wearers)))
+    return [_reading(wearer, value, at) for wearer, value in zip(wearers, values.tolist(), strict=True)]
+
+
+def _reading(wearer: str, mg_dl: float, at: datetime) -> GlucoseObserved:
+    thing, content = ids.SIMULATED + ids.reading_object_id(wearer, at), ids.reading_content(mg_dl)
+    return GlucoseObserved(
+        event_id=ids.event_id(thing, content),
+        object_id=thing,
+        content=content,
+        subject_id=wearer,
+        glucose_mg_dl=mg_dl,
+        raw_value=mg_dl,
+        raw_unit="mg/dL",
+        measured_at=at,
+        observed_at=at,
         sender="bench",
         simulated=True,
     )
@@ -140,12 +178,12 @@ def _image(data: bytes, digest: str, priority: Priority) -> ImageObserved:
     )
 
 
-def messages(events: Iterable[VitalsObserved | ImageObserved], topic: str) -> list[Message]:
+def messages(events: Iterable[VitalsObserved | ImageObserved | GlucoseObserved], topic: str) -> list[Message]:
     """The events as a door would publish them."""
     return [_message(event, topic) for event in events]
 
 
-def _message(event: VitalsObserved | ImageObserved, topic: str) -> Message:
+def _message(event: VitalsObserved | ImageObserved | GlucoseObserved, topic: str) -> Message:
     extensions = {"simulated": "true", "objectid": event.object_id}
     if isinstance(event, ImageObserved):
         extensions["priority"] = event.priority

@@ -19,7 +19,9 @@ async def run(plant: Plant, *, repeats: int, count: int) -> Report:
         ours.append(rate)
         spent.append(cpu_ms)
         few = load.vitals(max(100, count // 10), seed=repeat)
-        theirs.append(await naive.rate(plant.settings, plant.services.publisher, few))
+        topic = naive.fresh_topic()
+        work = load.messages(few, topic)
+        theirs.append(await naive.rate(plant.settings, plant.services.publisher, work, topic, naive.Vitals()))
     return Report(
         "vitals",
         {"over_naive": ratio(ours, theirs)},

@@ -29,13 +29,14 @@ class Bench(StrEnum):
 
     IMAGING = "imaging"
     VITALS = "vitals"
+    CGM = "cgm"
     STAT = "stat"
     RESTART = "restart"
 
 
 # Vitals: waking the held process costs about a second, a fifth of 10,000 events' time and 7 % of 30,000's.
-COUNTS = {Bench.IMAGING: 240, Bench.VITALS: 30_000, Bench.STAT: 30, Bench.RESTART: 0}
-REPEATS = {Bench.IMAGING: 3, Bench.VITALS: 3, Bench.STAT: 2, Bench.RESTART: 2}
+COUNTS = {Bench.IMAGING: 240, Bench.VITALS: 30_000, Bench.CGM: 20_000, Bench.STAT: 30, Bench.RESTART: 0}
+REPEATS = {Bench.IMAGING: 3, Bench.VITALS: 3, Bench.CGM: 3, Bench.STAT: 2, Bench.RESTART: 2}
 
 
 def bench(
@@ -48,7 +49,7 @@ def bench(
 ) -> None:
     """Measure the stack that is up, or a temporary one, with made-up events that never mix with clinical results.
 
-    imaging: images/s to PostgreSQL against Triton driven directly · vitals: events/s against the naive loop ·
+    imaging: images/s to PostgreSQL against Triton driven directly · vitals, cgm: events/s against the naive loop ·
     stat: urgent images beside a full routine lane · restart: seconds from SIGKILL until events flow again.
 
     Examples: clinstream bench vitals · clinstream bench imaging --images xrays/ --json
@@ -67,12 +68,14 @@ def bench(
 async def _measure(settings: Settings, name: Bench, size: tuple[int, int], images: Path | None, side: int) -> "Report":
     repeats, count = size
     # Imported here: the benches bring the consumers' libraries along, which no other command needs.
-    from clinstream.benches import imaging, load, restart, stat, vitals
+    from clinstream.benches import cgm, imaging, load, restart, stat, vitals
     from clinstream.benches.plant import plant
 
     async with plant(settings) as found:
         if name is Bench.VITALS:
             return await vitals.run(found, repeats=repeats, count=count)
+        if name is Bench.CGM:
+            return await cgm.run(found, repeats=repeats, count=count)
         originals = load.pictures(images, side)
         if name is Bench.IMAGING:
             return await imaging.run(found, repeats=repeats, count=count, originals=originals)
