@@ -1,7 +1,7 @@
 """The projections made anew from the log, in one transaction; reading the log is the caller's part.
 
-Answers, visible results, outcomes and images follow from the log. Releases and the audit are decisions and stay as
-they are; studies and identities come from the images themselves and stay too.
+Answers, visible results, outcomes, images and readings follow from the log. Releases and the audit are decisions and
+stay as they are; studies and identities come from the images themselves and stay too.
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -15,15 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.clock import Clock
 from adapters.database import identities, migrating, recording, results_changes
 from adapters.database import outcomes as outcome_rows
+from adapters.database import readings as reading_rows
 from adapters.database.columns import arrays, names, unnest
 from adapters.database.engine import make_engine
 from adapters.database.errors import translated
 from adapters.database.recording import COLUMNS, Standing
-from adapters.database.records import ImageIdentity
+from adapters.database.records import ImageIdentity, NewReading
 from adapters.settings import Settings
-from schemas.events import Answer, OutcomeDecided, ResultAmended, ResultPublished, ResultWithdrawn
+from schemas.events import Answer, GlucoseObserved, OutcomeDecided, ResultAmended, ResultPublished, ResultWithdrawn
 
-PROJECTIONS = ("answers", "visible", "outcomes", "images")
+PROJECTIONS = ("answers", "visible", "outcomes", "images", "readings")
+# In the order in which every transaction that writes takes them, so that whoever waits holds nothing needed here.
+LOCKED = ("glucose_windows", "readings", "answers", "visible", "outcomes", "images")
 
 # insert-visible-as-published: with the revisions that the log says.
 INSERT = text(
@@ -40,6 +43,37 @@ KEEP_VISIBLE = text(
 )
 KEEP_OUTCOMES = text("INSERT INTO outcomes SELECT * FROM old_outcomes ON CONFLICT DO NOTHING")
 KEEP_IMAGES = text("INSERT INTO images SELECT * FROM old_images ON CONFLICT DO NOTHING")
+KEEP_READINGS = text("INSERT INTO readings SELECT * FROM old_readings ON CONFLICT DO NOTHING")
+
+# Readings as the log has them, until it is known which were taken and in what order.
+LOGGED = text(
+    "CREATE TEMP TABLE logged_readings ON COMMIT DROP AS "
+    "SELECT r.*, now() AS logged_at, 0::int8 AS place FROM readings r WITH NO DATA"
+)
+LOG_READINGS = text(
+    f"INSERT INTO logged_readings ({names(reading_rows.COLUMNS)}, logged_at, place) SELECT * FROM "
+    + unnest(reading_rows.COLUMNS, "CAST(:logged_at AS timestamptz[])", "CAST(:place AS int8[])")
+)
+# Those whose events came to an end, the first sighting of each content, numbered as they were observed. A reading that
+# no model was to see (`*`) because it was refused or given up was never taken.
+TAKE_READINGS = text(
+    f"INSERT INTO readings ({names(reading_rows.COLUMNS)}) SELECT "
+    + ", ".join(
+        "row_number() OVER (PARTITION BY subject_id, simulated, measured_at ORDER BY logged_at, place)"
+        if column.name == "revision"
+        else column.name
+        for column in reading_rows.COLUMNS
+    )
+    + " FROM (SELECT DISTINCT ON (subject_id, simulated, measured_at, content) l.* FROM logged_readings l "
+    "WHERE EXISTS (SELECT 1 FROM outcomes o WHERE o.event_id = l.event_id "
+    "AND NOT (o.task = '*' AND o.fate IN ('refused', 'dead'))) "
+    "ORDER BY subject_id, simulated, measured_at, content, logged_at, place) AS taken"
+)
+# New stamps for all: no cached window is true any more.
+STAMPS = text(
+    "INSERT INTO glucose_windows SELECT subject_id, simulated, gen_random_uuid() FROM readings "
+    "GROUP BY subject_id, simulated"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,32 +84,33 @@ class Counts:
     visible: int
     outcomes: int
     images: int
+    readings: int
 
 
 class Rebuild:
     """The transaction under way: everything here is undone unless the block that opened it ends well.
 
-    Feed it in this order: results, their changes, `keep_unlogged`, answers, outcomes, images.
+    Feed it in this order: results, their changes, `keep_unlogged`, answers, outcomes, images, readings.
     """
 
     def __init__(self, connection: AsyncConnection, clock: Clock, missing: Sequence[str]) -> None:
         self._connection = connection
         self._clock = clock
         self.missing = tuple(missing)
-        self.before = Counts(0, 0, 0, 0)
+        self.before = Counts(0, 0, 0, 0, 0)
 
     async def begin(self) -> None:
         """Keeps writers out, sets the old rows aside, and empties the projections.
 
-        EXCLUSIVE keeps readers going: they see the old rows until the end. `answers` comes first, as in every
-        transaction that records, so that whoever waits holds nothing that is needed here.
+        EXCLUSIVE keeps readers going: they see the old rows until the end.
         """
-        for table in PROJECTIONS:
+        for table in LOCKED:
             await self._connection.execute(text(f"LOCK TABLE {table} IN EXCLUSIVE MODE"))
         self.before = await self.counts()
         for table in PROJECTIONS:
             await self._connection.execute(text(f"CREATE TEMP TABLE old_{table} ON COMMIT DROP AS TABLE {table}"))
             await self._connection.execute(text(f"DELETE FROM {table}"))
+        await self._connection.execute(LOGGED)
 
     async def add_results(self, results: Sequence[ResultPublished]) -> None:
         """Visible results as published, with their answers and outcomes."""
@@ -111,15 +146,26 @@ class Rebuild:
         """Image events as observed, without whose they are."""
         await identities.note_events(self._connection, images)
 
+    async def add_readings(self, readings: Sequence[GlucoseObserved], logged: Sequence[tuple[datetime, int]]) -> None:
+        """Glucose readings as observed; `logged` orders them: of a partition as it lies there, else by arrival."""
+        rows = arrays(reading_rows.COLUMNS, [NewReading(event, 1) for event in readings])
+        order = {"logged_at": [at for at, _ in logged], "place": [place for _, place in logged]}
+        await self._connection.execute(LOG_READINGS, {**rows, **order})
+
     async def add_identities(self, images: Sequence[ImageIdentity]) -> None:
         """Studies and patients as their images name them."""
         await identities.note(self._connection, images)
 
     async def finish(self, *, keep_unlogged: bool) -> Counts:
-        """Puts back the old outcomes and images that the log does not hold, and counts."""
+        """Puts back what the log does not hold, decides which readings were taken, and counts."""
         if keep_unlogged:
             await self._connection.execute(KEEP_OUTCOMES)
             await self._connection.execute(KEEP_IMAGES)
+        await self._connection.execute(TAKE_READINGS)
+        if keep_unlogged:
+            await self._connection.execute(KEEP_READINGS)
+        await self._connection.execute(text("DELETE FROM glucose_windows"))
+        await self._connection.execute(STAMPS)
         return await self.counts()
 
     async def counts(self) -> Counts:
@@ -142,7 +188,7 @@ async def rebuild(settings: Settings, clock: Clock) -> AsyncIterator[Rebuild]:
         with translated():
             async with engine.begin() as connection:
                 role = settings.database.application_role
-                missing = await migrating.restore_tables(connection, PROJECTIONS, role)
+                missing = await migrating.restore_tables(connection, (*PROJECTIONS, "glucose_windows"), role)
                 work = Rebuild(connection, clock, missing)
                 await work.begin()
                 yield work

@@ -12,8 +12,8 @@ from clinstream.embedded.home import Home
 from schemas.errors import UserError
 
 POSTGRES = "postgres"
-# Made anew by `up`, or true only while it runs.
-LEFT_OUT = frozenset({"run", "logs", "repository", "faust", POSTGRES})
+# Made anew by `up`, true only while it runs, or a cache (Redis) of what lies in the database.
+LEFT_OUT = frozenset({"run", "logs", "repository", "faust", "redis", POSTGRES})
 # The place of root's PostgreSQL outside the home is drawn anew by the installation that is restored.
 NEVER = frozenset({f"{settings_room.SECRETS}/database-folder"})
 # A socket is no file, and the folder is made at each start.

@@ -151,7 +151,7 @@ def _show(found: "list[StoredResult]", lineage: bool) -> None:
     table = Table(since, model, "answer", score, "rev", thing, "use", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for each in found:
         result, answer = each.result, each.result.answer
-        told = answer.label + ", abstained" * answer.abstained + ", simulated" * answer.simulated
+        said = told(answer) + ", abstained" * answer.abstained + ", simulated" * answer.simulated
         table.add_row(
             f"{each.visible_at:%m-%d %H:%M}",
             f"{result.task} {answer.version}",

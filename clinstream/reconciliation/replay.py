@@ -1,4 +1,4 @@
-"""Reads the log into a rebuild: results as published, then answers, outcomes and images; nothing is published."""
+"""Reads the log into a rebuild: results, then answers, outcomes, images and readings; nothing is published."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +14,7 @@ from adapters.database import ImageIdentity, rebuilding
 from adapters.database.rebuilding import Counts, Rebuild
 from adapters.pixels import BlobStore
 from adapters.settings import Settings
+from adapters.windows import RedisWindows
 from clinstream.reconciliation import log, positions
 from clinstream.reconciliation.log import LogRecord
 from consumers.identity import identity_of
@@ -22,6 +23,7 @@ from schemas.errors import MissingObject, RejectedInput, UserError
 from schemas.events import (
     Answer,
     Base,
+    GlucoseObserved,
     ImageObserved,
     OutcomeDecided,
     ResultAmended,
@@ -77,8 +79,21 @@ class Replay:
                 if store is not None:
                     found = [await _identity(store, event) for event in images]
                     await work.add_identities([identity for identity in found if identity is not None])
+            self._tell("readings")
+            for readings in chunks(self._readings()):
+                await work.add_readings([event for event, _ in readings], [logged for _, logged in readings])
             after = await work.finish(keep_unlogged=keep_unlogged)
             return Rebuilt(work.before, after, work.missing, self._unread)
+
+    def _readings(self) -> Iterator[tuple[GlucoseObserved, tuple[datetime, int]]]:
+        """Readings with what orders them: a partition's own order first, between partitions the time of arrival."""
+        latest: dict[tuple[str, int], datetime] = {}
+        for record in log.read(self._settings.kafka, topics.OBSERVED_GLUCOSE.values()):
+            event = self._read(record, (GlucoseObserved,))
+            if isinstance(event, GlucoseObserved):
+                place = record.topic, record.partition
+                latest[place] = max(latest.get(place, event.observed_at), event.observed_at)
+                yield event, (latest[place], record.offset)
 
     async def _results_into(self, work: Rebuild) -> None:
         self._tell("results")
@@ -127,14 +142,19 @@ def rebuild(*, keep_unlogged: bool, identities: bool, tell: Tell) -> Rebuilt:
 
 
 async def _rebuild(settings: Settings, *, keep_unlogged: bool, identities: bool, tell: Tell) -> Rebuilt:
-    replay = Replay(settings, SystemClock(), triton_models.discover(), tell)
-    if not identities:
-        return await replay.run(keep_unlogged=keep_unlogged, store=None)
-    store = pixels.open_store(settings.store_url, settings.store)
+    clock = SystemClock()
+    replay = Replay(settings, clock, triton_models.discover(), tell)
+    store = pixels.open_store(settings.store_url, settings.store) if identities else None
+    windows = RedisWindows(settings.redis_url, clock)
     try:
-        return await replay.run(keep_unlogged=keep_unlogged, store=store)
+        rebuilt = await replay.run(keep_unlogged=keep_unlogged, store=store)
+        # Their stamps are of the past, so this only spares the lanes finding that out.
+        await windows.clear()
+        return rebuilt
     finally:
-        await store.close()
+        await windows.close()
+        if store is not None:
+            await store.close()
 
 
 def chunks(items: Iterable[R], size: int = CHUNK) -> Iterator[list[R]]:

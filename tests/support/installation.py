@@ -18,7 +18,7 @@ from clinstream.__main__ import build
 from tests.support import stack
 
 TASKS = ("chest_xray", "icu_mortality")
-TABLES = ("answers", "visible", "outcomes", "images", "outbox", "releases")
+TABLES = ("glucose_windows", "readings", "answers", "visible", "outcomes", "images", "outbox", "releases")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from schemas import envelope, ids, topics
 from schemas.events import (
     Answer,
     BlobRef,
+    GlucoseObserved,
     ImageObserved,
     ImagePrepared,
     Origin,
@@ -48,6 +49,12 @@ def vitals(thing: str, content: str = "content", *, simulated: bool = False) -> 
         simulated=simulated,
     )
     return message(topics.OBSERVED_VITALS, event, str(event.event_id), thing, priority="routine", objectid=thing)
+
+
+def glucose(event: GlucoseObserved, lane: str = "live") -> Message:
+    """An observed glucose reading."""
+    topic = topics.OBSERVED_GLUCOSE[lane]
+    return message(topic, event, str(event.event_id), event.subject_id, objectid=event.object_id)
 
 
 def image(thing: str, content: str = "content", priority: Priority = "routine", **changes: Any) -> Message:
