@@ -10,10 +10,12 @@ def told(answer: Answer) -> str:
     if not answer.forecast:
         return answer.label
     points = [point for point in answer.forecast if point.horizon_minutes in SAID_MINUTES] or list(answer.forecast)
-    said = [f"{point.horizon_minutes} min {point.glucose_mg_dl:.0f} ({point.low:.0f}-{point.high:.0f})" for point in points]
+    said = [
+        f"{point.horizon_minutes} min {point.glucose_mg_dl:.0f} ({point.low:.0f}-{point.high:.0f})" for point in points
+    ]
     return ", ".join(said)
 
 
-def score(answer: Answer) -> str:
+def score_of(answer: Answer) -> str:
     """The score, empty where the answer has none: a forecast, or that there is none."""
     return f"{answer.score:.3f}" if answer.probabilities else ""

@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 import typer
 
+from clinstream.told import score_of, told
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -155,8 +156,8 @@ def _show(found: "list[StoredResult]", lineage: bool) -> None:
         table.add_row(
             f"{each.visible_at:%m-%d %H:%M}",
             f"{result.task} {answer.version}",
-            told + state(each),
-            f"{answer.score:.3f}",
+            said + state(each),
+            score_of(answer),
             str(result.revision),
             shortened(result.object_id),
             answer.use_status,

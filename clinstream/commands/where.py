@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clinstream.told import score_of, told
+
 if TYPE_CHECKING:
     from clinstream.whereabouts.way import Way
 
@@ -66,9 +68,9 @@ def _lines(way: "Way") -> list[tuple[str, str]]:
         lines.append((f"{stop.topic} {stop.task}".strip(), said.strip()))
     for answer in way.answers:
         hops = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in way.hops(answer).items())
-        told = f"{answer.label} {answer.score:.3f}" + (" (abstained)" if answer.abstained else "")
+        said = f"{told(answer)} {score_of(answer)}".strip() + " (abstained)" * answer.abstained
         served = f"{answer.task} {answer.version}, {answer.arm}, epoch {answer.release_epoch}"
-        lines.append(("answer", f"{told}; {served}, batch {answer.batch_size}; {hops}; {answer.use_status}"))
+        lines.append(("answer", f"{said}; {served}, batch {answer.batch_size}; {hops}; {answer.use_status}"))
     for each in way.results:
         shown = f"{each.result.result_id}, revision {each.result.revision} of {each.result.task}"
         shown += f", withdrawn: {each.withdrawn_why}" if each.withdrawn_at else ""

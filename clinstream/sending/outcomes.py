@@ -8,6 +8,7 @@ from uuid import UUID
 from adapters.clock import Clock
 from adapters.database import Database
 from adapters.database.records import StoredOutcome
+from clinstream.told import told
 
 ANY_TASK = "*"
 ASK_EVERY_S = 0.25
@@ -15,7 +16,8 @@ ASK_EVERY_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How one event ended for one task; `label` and `score` of the visible result where there is one."""
+    """How one event ended for one task; `label` and `score` of the visible result where there is one, and
+    what it says in words if it is a forecast."""
 
     event_id: str
     task: str
@@ -23,6 +25,7 @@ class Ending:
     reason: str = ""
     label: str = ""
     score: float | None = None
+    said: str = ""
     abstained: bool = False
     result_id: str = ""
 
@@ -95,6 +98,7 @@ async def _with_results(database: Database, found: dict[UUID, list[StoredOutcome
                 row.reason,
                 label=answer.label if answer else "",
                 score=answer.score if answer else None,
+                said=told(answer) if answer and answer.forecast else "",
                 abstained=bool(answer and answer.abstained),
                 result_id=str(shown.result.result_id) if shown else "",
             )

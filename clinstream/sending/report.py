@@ -107,6 +107,8 @@ def _result(ending: Ending | None) -> str:
     if ending.score is None:
         return f"{ending.task}: {ending.fate}"
     unsure = ", abstained" if ending.abstained else ""
+    if ending.said:
+        return f"{ending.task}: {ending.said} ({ending.fate})"
     return f"{ending.task}: {ending.label} ({ending.score:.3f}{unsure}; {ending.fate})"
 
 
