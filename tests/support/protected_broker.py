@@ -11,18 +11,19 @@ from pydantic import SecretStr
 from adapters import settings as settings_room
 from adapters import topics_admin
 from adapters.settings import KafkaSettings, Settings
-from clinstream.contracts import acls
+from clinstream.contracts import acls, compose
 from clinstream.embedded import kafka, ports, setup, toolchain
 from schemas.access import ADMIN, accounts
 from schemas.errors import ClinstreamError
+from tests.support import compose as compose_file
 from tests.support.stack import temporary_home
 
 READY_S = 120.0
 
 
 def password(account: str) -> str:
-    """The password of an account of the test's broker."""
-    return f"word-of-{account}"
+    """The password of an account of the test's broker: the one that stands in for docker-compose.yml's."""
+    return compose_file.secret(compose.variable(account))
 
 
 def as_account(settings: Settings, account: str) -> Settings:
