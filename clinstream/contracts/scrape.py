@@ -15,7 +15,7 @@ HEAD = """\
 global:
   scrape_interval: 5s
   evaluation_interval: 5s
-rule_files: [/etc/prometheus/alerts.yml]
+rule_files: [alerts.yml]
 scrape_configs:
 """
 
