@@ -1,6 +1,7 @@
 """What a training run hands back, for every model; no training and no files but its own record."""
 
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,3 +35,16 @@ class TrainedModel:
         """Writes everything as JSON; the ONNX by file name, so that the folder can move."""
         record = asdict(self) | {"onnx": self.onnx.name}
         path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def machine() -> dict[str, str]:
+    """The processor, system and Python of this run: figures move with them in the third digit."""
+    return {"processor": _processor(), "system": platform.platform(), "python": platform.python_version()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from schemas.errors import UserError
+from triton_models.calibration import calibration_error, platt
 from triton_models.chest_xray import train as training
-from triton_models.chest_xray.measure import calibration_error, operating_threshold, platt
+from triton_models.chest_xray.measure import operating_threshold
 from triton_models.trained import TrainedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own TorchScript exporter

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from triton_models import figures
+from triton_models.calibration import platt
 from triton_models.chest_xray.collection import Picture, greys
 from triton_models.chest_xray.preprocess import prepare
 from triton_models.chest_xray.shifts import SHIFTS
@@ -56,12 +57,6 @@ def prepared(pictures: Sequence[Picture], shift: str) -> npt.NDArray[np.uint8]:
     return np.stack([prepare(SHIFTS[shift](grey)) for grey in greys(pictures)])
 
 
-def raw_logits(probabilities: Floats) -> Floats:
-    """The logits behind probabilities, within float32's reach of 0 and 1."""
-    inside = np.clip(probabilities, 1e-7, 1 - 1e-7)
-    return np.log(inside / (1 - inside))
-
-
 @dataclass(frozen=True, slots=True)
 class OperatingChoice:
     """What validation alone decided: served probability = sigmoid(logit / temperature + bias), threshold, band."""
@@ -83,44 +78,6 @@ def calibrate(truth: npt.NDArray[np.bool_], by_shift: Mapping[str, Floats]) -> O
     high = float(np.quantile(pooled[~repeated], ALARMED_ABOVE))
     band = (round(min(low, threshold), 4), round(max(high, threshold), 4))
     return OperatingChoice(temperature, bias, float(threshold), band)
-
-
-def platt(logits: Floats, truth: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """(temperature, bias): Platt's two numbers (1999) by Newton's method on the smoothed log loss.
-
-    Both classes weigh the same, so that 0.5 is the point of indifference whatever share of pneumonia a ward has.
-    """
-    ill, well = int(truth.sum()), int((~truth).sum())
-    target = np.where(truth, (ill + 1) / (ill + 2), 1 / (well + 2))
-    weight = np.where(truth, 0.5 / ill, 0.5 / well)
-    design = np.stack([logits, np.ones_like(logits)], axis=1)
-    design[:, 0] /= max(float(np.std(logits)), 1e-9)  # of one scale, so that Newton's first step is a sensible one
-
-    def cost(at: Floats) -> float:
-        shown = design @ at
-        return float((weight * (np.logaddexp(0.0, shown) - target * shown)).sum())
-
-    factors = np.array([1.0, 0.0])
-    for _ in range(100):
-        shown = 1 / (1 + np.exp(-np.clip(design @ factors, -60, 60)))
-        slope = design.T @ (weight * (shown - target))
-        bend = (design * (weight * shown * (1 - shown))[:, None]).T @ design + 1e-9 * np.eye(2)
-        step, share = np.linalg.solve(bend, slope), 1.0
-        while cost(factors - share * step) > cost(factors) and share > 1e-6:
-            share /= 2
-        factors = factors - share * step
-        if float(np.abs(share * step).max()) < 1e-9:
-            break
-    factors[0] /= max(float(np.std(logits)), 1e-9)
-    scale = max(float(factors[0]), 0.05)
-    return 1.0 / scale, float(factors[1])
-
-
-def calibration_error(truth: npt.NDArray[np.bool_], scores: Floats, bins: int = 10) -> float:
-    """Expected calibration error: mean gap of stated and observed share over equal-width bins, by rows."""
-    place = np.minimum((scores * bins).astype(int), bins - 1)
-    gaps = [abs(float((scores[place == b] - truth[place == b]).sum())) for b in range(bins)]
-    return sum(gaps) / len(scores)
 
 
 def operating_threshold(truth: npt.NDArray[np.bool_], by_shift: Mapping[str, Floats]) -> float:

@@ -1,7 +1,6 @@
 """Turns a finished run of `chest_xray` into figures, metadata and charts on disk; no training, no torch."""
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -11,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from triton_models import figures
+from triton_models.calibration import calibration_error
 from triton_models.chest_xray import charts
 from triton_models.chest_xray.collection import Division
-from triton_models.chest_xray.measure import OperatingChoice, Scorer, calibration_error, measure
+from triton_models.chest_xray.measure import OperatingChoice, Scorer, measure
 from triton_models.chest_xray.shifts import SHIFTS
-from triton_models.trained import TrainedModel
+from triton_models.trained import TrainedModel, machine
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,7 +49,7 @@ def write(
         figures=found | {"balanced accuracy": figures.balanced_accuracy(truth, plain >= point.threshold, 2, groups)},
         split_sizes=division.sizes(),
         recipe=recipe,
-        hardware={"processor": _processor(), "system": platform.platform(), "python": platform.python_version()},
+        hardware=machine(),
         dependencies=dict(versions) | {package: installed(package) for package in ("numpy", "pillow", "onnxruntime")},
         data_hash=division.data_hash,
     )
@@ -79,11 +79,3 @@ def plain_metrics(
         "accuracy outside the band": float(right[~inside].mean()) if not inside.all() else float("nan"),
         "calibration error": calibration_error(truth, plain),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

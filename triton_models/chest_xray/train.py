@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from schemas.errors import UserError
+from triton_models.calibration import raw_logits
 from triton_models.chest_xray import report
 from triton_models.chest_xray.augment import augment
 from triton_models.chest_xray.card import CARD
 from triton_models.chest_xray.collection import Division, divide, load
-from triton_models.chest_xray.measure import CHOOSING_SHIFTS, Scorer, calibrate, prepared, raw_logits
+from triton_models.chest_xray.measure import CHOOSING_SHIFTS, Scorer, calibrate, prepared
 from triton_models.chest_xray.preprocess import SIDE
 from triton_models.figures import rank_auroc
 from triton_models.half import halve_weights
