@@ -97,11 +97,12 @@ def _sharpness(square: Colour, strength: float, rng: np.random.Generator) -> Col
 
 
 def _patches(square: Colour, strength: float, rng: np.random.Generator) -> Colour:
-    """Covered places and glints, none of which say anything about the drum behind them."""
+    """Covered places, so that no single spot decides."""
     side = square.shape[0]
     changed = square.copy()
+    shade = changed[::8, ::8].mean(axis=(0, 1)).astype(np.uint8)  # white would look like a plaque
     for _ in range(int(rng.integers(0, 3)) if rng.random() < strength else 0):
         height, width = rng.integers(side // 16, side // 4, 2)
         top, left = rng.integers(0, side - height), rng.integers(0, side - width)
-        changed[top : top + height, left : left + width] = rng.integers(0, 256, 3)
+        changed[top : top + height, left : left + width] = shade
     return changed

@@ -14,15 +14,15 @@ Flags = npt.NDArray[np.bool_]
 
 
 def learning_curves(path: Path, history: Sequence[Mapping[str, float]], metric: str) -> None:
-    """Training loss, and the clinical metric of validation under each shift, by epoch."""
+    """Training loss (dotted) and the clinical metric on the fold that a member has not seen, by epoch."""
     figure, axes = _page("Learning curves", "epoch", "training loss")
-    epochs = [int(row["epoch"]) + 1 for row in history]
-    axes.plot(epochs, [row["loss"] for row in history], color="tab:blue")
     other = axes.twinx()
-    other.set_ylabel(f"validation {metric}, averaged weights")
-    for name in sorted({key for row in history for key in row if key.startswith("judged, ")}):
-        seen = [(epoch, row[name]) for epoch, row in zip(epochs, history, strict=True) if name in row]
-        other.plot(*zip(*seen, strict=True), marker=".", label=name.removeprefix("judged, "))
+    other.set_ylabel(f"{metric} on its own fold, averaged weights")
+    for number, member in enumerate(sorted({row["member"] for row in history})):
+        rows = [row for row in history if row["member"] == member]
+        epochs = [int(row["epoch"]) + 1 for row in rows]
+        axes.plot(epochs, [row["loss"] for row in rows], color=f"C{number}", linestyle=":")
+        other.plot(epochs, [row["judged"] for row in rows], color=f"C{number}", label=f"member {number + 1}")
     other.legend(loc="center right", fontsize="small")
     figure.savefig(path, dpi=110)
 

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -17,8 +16,8 @@ from schemas.errors import UserError
 from triton_models._otoscopy import twins
 from triton_models._otoscopy.view import Colour
 
-Part = Literal["train", "validation", "test"]
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
+FOLDS = 4
+TEST_SHARE = 0.18
 INDEX = "otoscope.csv"
 NORMAL = "normal"
 PATHOLOGIES = ("chronic_otitis_media", "earwax_plug", "myringosclerosis")
@@ -27,7 +26,7 @@ ROLES = {"otoscope_viscaino": "base", "reviewed": "fine-tuning"}
 """What each source may be used for, by the first folder of a path; another source must declare its role here first."""
 TRAINABLE = frozenset({"base", "fine-tuning"})
 SPLIT = "otoscope-4"
-"""Named in each group's hash: chosen among eight for even parts (counted, never scored), before any training."""
+"""Named in each group's hash: chosen among eight for an even test part (counted, never scored), before any training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,38 +42,39 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """The trainable photographs in three parts that share no group, and the hash of all their bytes."""
+    """The photographs held back from everything, and the folds of the others; no two of these parts share a group.
 
-    train: Sequence[Picture]
-    validation: Sequence[Picture]
+    A model is trained once for each fold, on the other folds: its answers on its own fold choose, the held-back part
+    measures. `data_hash` is over the bytes of all photographs.
+    """
+
+    folds: Sequence[Sequence[Picture]]
     test: Sequence[Picture]
     data_hash: str
 
-    def part(self, name: Part) -> Sequence[Picture]:
-        """The photographs of one part."""
-        found: Sequence[Picture] = getattr(self, name)
-        return found
+    def without(self, fold: int) -> list[Picture]:
+        """What the member of this fold may be trained on."""
+        return [picture for number, part in enumerate(self.folds) if number != fold for picture in part]
 
-    def totals(self) -> dict[str, int]:
-        """Photographs by what their part is for."""
-        return {"to train on": len(self.train), "to choose by": len(self.validation), "held back": len(self.test)}
+    def pooled(self) -> list[Picture]:
+        """The photographs of all folds, fold by fold."""
+        return [picture for part in self.folds for picture in part]
 
     def sizes(self) -> dict[str, int]:
         """Photographs and groups by part and class."""
         found = {}
-        for name in PARTS:
+        for name, part in _named(self.folds, self.test).items():
             for kind in KINDS:
-                chosen = [picture for picture in self.part(name) if picture.kind == kind]
-                if not chosen:
-                    continue
-                found[f"{name}, {kind}"] = len(chosen)
-                found[f"{name}, {kind}, groups"] = len({picture.group for picture in chosen})
+                chosen = [picture for picture in part if picture.kind == kind]
+                if chosen:
+                    found[f"{name}, {kind}"] = len(chosen)
+                    found[f"{name}, {kind}, groups"] = len({picture.group for picture in chosen})
         return found
 
     def only(self, kinds: Sequence[str]) -> "Division":
         """The same division without the photographs of other kinds."""
-        train, validation, test = ([picture for picture in self.part(name) if picture.kind in kinds] for name in PARTS)
-        return Division(train, validation, test, self.data_hash)
+        kept = [[picture for picture in part if picture.kind in kinds] for part in (*self.folds, self.test)]
+        return Division(kept[:-1], kept[-1], self.data_hash)
 
 
 def read_index(data_dir: Path) -> list[Picture]:
@@ -131,10 +131,15 @@ def colours(paths: Iterable[Path]) -> Iterator[Colour]:
             yield np.asarray(opened.convert("RGB"))
 
 
-def part_of(group: str) -> Part:
-    """66 % train, 16 % validation, 18 % test, by a hash of the group alone: no seed, stage or new data moves it."""
-    place = int.from_bytes(hashlib.sha256(f"{SPLIT}:{group}".encode()).digest()[:8]) / 2**64
-    return "test" if place < 0.18 else "validation" if place < 0.34 else "train"
+def part_of(group: str) -> int:
+    """The fold of a group, or -1 for the 18 % held back, by a hash of the group alone.
+
+    No seed, no stage and no new data moves a group.
+    """
+    digest = hashlib.sha256(f"{SPLIT}:{group}".encode()).digest()
+    if int.from_bytes(digest[:8]) / 2**64 < TEST_SHARE:
+        return -1
+    return int.from_bytes(digest[8:12]) % FOLDS
 
 
 def divide(data_dir: Path, few: int | None = None) -> Division:
@@ -142,23 +147,27 @@ def divide(data_dir: Path, few: int | None = None) -> Division:
 
     `few` keeps that many groups of each class in each part, to rehearse with.
     """
-    pictures = read_index(data_dir)
-    parts: dict[Part, list[Picture]] = {name: [] for name in PARTS}
-    for picture in pictures:
+    parts: dict[int, list[Picture]] = {place: [] for place in (*range(FOLDS), -1)}
+    for picture in read_index(data_dir):
         parts[part_of(picture.group)].append(picture)
     if few is not None:
-        parts = {name: _few(part, few) for name, part in parts.items()}
-    for name, part in parts.items():
+        parts = {place: _few(part, few) for place, part in parts.items()}
+    test = parts.pop(-1)
+    named = _named(list(parts.values()), test)
+    for name, part in named.items():
         lacking = [kind for kind in KINDS if not any(picture.kind == kind for picture in part)]
         if lacking:
             raise UserError(f"the {name} part of {len(part)} photographs lacks {', '.join(lacking)}: more are needed")
-    check_isolation(parts)
-    kept = [picture for name in PARTS for picture in parts[name]]
-    digest = hashlib.sha256("".join(picture.digest for picture in kept).encode()).hexdigest()
-    return Division(parts["train"], parts["validation"], parts["test"], digest)
+    check_isolation(named)
+    digests = [picture.digest for part in named.values() for picture in part]
+    return Division(list(parts.values()), test, hashlib.sha256("".join(digests).encode()).hexdigest())
 
 
-def check_isolation(parts: Mapping[Part, Sequence[Picture]]) -> None:
+def _named(folds: Sequence[Sequence[Picture]], test: Sequence[Picture]) -> dict[str, Sequence[Picture]]:
+    return {**{f"fold {number}": part for number, part in enumerate(folds)}, "test": test}
+
+
+def check_isolation(parts: Mapping[str, Sequence[Picture]]) -> None:
     """Stops (UserError) before any training where two parts share a group, a file or a near-equal photograph."""
     everything = [picture for part in parts.values() for picture in part]
     thumbs = twins.thumbnails(colours(picture.path for picture in everything))

@@ -30,8 +30,9 @@ from triton_models._otoscopy.view import SIDE, Colour, field, resize
 Progress = Callable[[str], None]
 Loss = Callable[[Tensor, Tensor], Tensor]
 Judge = Callable[[Sequence[Picture], npt.NDArray[np.float64]], float]
-"""From the validation photographs and the network's logits to the clinical metric; higher is better."""
+"""From photographs that a member has not seen and its logits to the clinical metric; higher is better."""
 CACHE_SIDE = 160
+GROUP_POWER = 0.75
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -42,16 +43,16 @@ class Recipe:
     kinds: tuple[str, ...]
     answers: int
     side: int = SIDE
-    width: int = 24
-    epochs: int = 40
+    width: int = 16
+    epochs: int = 24
     steps: int = 14
     batch: int = 32
     peak_rate: float = 1.5e-3
     weight_decay: float = 0.05
     mixup: float = 0.2
-    average: float = 0.99
-    choose_last: int = 8
+    average: float = 0.98
     ramp: float = 0.3
+    shifts: tuple[str, ...] = CHOOSING_SHIFTS
     few: int | None = None
 
 
@@ -128,6 +129,18 @@ class State:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """One network for each fold, trained on the other folds, with what each answers on its own fold.
+
+    `unseen` are logits [n, answers] under each choosing shift, in the order of the division's pooled photographs.
+    """
+
+    members: Sequence[EarNet]
+    unseen: dict[str, npt.NDArray[np.float64]]
+    history: Sequence[dict[str, float]]
+
+
 def learn(
     division: Division,
     recipe: Recipe,
@@ -138,40 +151,67 @@ def learn(
     seed: int,
     init: Path | None,
     say: Progress,
-) -> tuple[EarNet, list[dict[str, float]]]:
-    """Runs the epochs that are left; returns the averaged weights whose worst validation shift was best, and history.
+) -> Learned:
+    """Trains the members one after the other; what a killed run had finished is taken over.
 
     Raises `UserError` where the loss is lost.
     """
-    squares = [resize(field(photograph), CACHE_SIDE) for photograph in colours(one.path for one in division.train)]
-    views = {name: prepared(division.validation, name) for name in CHOOSING_SHIFTS}
-    mark = hashlib.sha256(json.dumps([asdict(recipe), seed, division.data_hash]).encode()).hexdigest()
-    state = State.begin(recipe, seed, init)
-    last, chosen = out_dir / "last.pt", out_dir / "best.pt"
+    members: list[EarNet] = []
+    history: list[dict[str, float]] = []
+    parts: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in recipe.shifts}
+    for fold, own in enumerate(division.folds):
+        folder = out_dir / f"member-{fold}"
+        folder.mkdir(parents=True, exist_ok=True)
+        state = State.begin(recipe, seed + fold, init)
+        _learn_member(state, division, fold, recipe, loss_of, judge, folder, seed=seed + fold, say=say)
+        member = EarNet(recipe.answers, recipe.width, recipe.side)
+        member.load_state_dict(state.averaged.module.state_dict())
+        members.append(member.eval())
+        history += state.history
+        for name, found in parts.items():
+            found.append(logits_of(member.to(DEVICE), prepared(own, name)))
+    unseen = {name: np.concatenate(found) for name, found in parts.items()}
+    return Learned([member.cpu() for member in members], unseen, history)
+
+
+def _learn_member(
+    state: State,
+    division: Division,
+    fold: int,
+    recipe: Recipe,
+    loss_of: Loss,
+    judge: Judge,
+    folder: Path,
+    *,
+    seed: int,
+    say: Progress,
+) -> None:
+    """Runs the epochs that are left of one member; its own fold is only looked at, for the learning curve."""
+    pictures, own = division.without(fold), division.folds[fold]
+    mark = hashlib.sha256(json.dumps([asdict(recipe), seed, fold, division.data_hash]).encode()).hexdigest()
+    last = folder / "last.pt"
     if state.load(last, mark):
-        say(f"going on after epoch {len(state.history)}")
+        say(f"going on after epoch {len(state.history)} of member {fold + 1}")
+    if len(state.history) == recipe.epochs:
+        return
+    squares = [resize(field(photograph), CACHE_SIDE) for photograph in colours(one.path for one in pictures)]
+    view = prepared(own, "as delivered")
     while (epoch := len(state.history)) < recipe.epochs:
         began = time.monotonic()
-        row = {"epoch": float(epoch), "loss": _run_epoch(state, squares, division.train, loss_of, recipe, seed)}
-        late = epoch >= recipe.epochs - recipe.choose_last
-        for name in CHOOSING_SHIFTS if late else CHOOSING_SHIFTS[:1]:
-            row[f"judged, {name}"] = judge(division.validation, logits_of(state.averaged.module, views[name]))
-        row["worst"] = min(value for name, value in row.items() if name.startswith("judged")) if late else -1.0
+        row = {"member": float(fold), "epoch": float(epoch)}
+        row["loss"] = _run_epoch(state, squares, pictures, loss_of, recipe, seed)
+        row["judged"] = judge(own, logits_of(state.averaged.module, view))
         row["seconds"] = time.monotonic() - began
-        if late and row["worst"] >= max((earlier["worst"] for earlier in state.history), default=-1.0):
-            torch.save(state.averaged.module.state_dict(), chosen)
         state.history.append(row)
         state.save(last, mark)
-        (out_dir / "history.json").write_text(json.dumps(state.history, indent=1) + "\n", encoding="utf-8")
-        say(f"epoch {epoch + 1} of {recipe.epochs}: " + ", ".join(f"{key} {value:.4g}" for key, value in row.items()))
-    network = EarNet(recipe.answers, recipe.width, recipe.side)
-    network.load_state_dict(torch.load(chosen, map_location="cpu", weights_only=True))
-    return network.eval(), state.history
+        (folder / "history.json").write_text(json.dumps(state.history, indent=1) + "\n", encoding="utf-8")
+        done, whole = fold * recipe.epochs + epoch + 1, len(division.folds) * recipe.epochs
+        say(f"epoch {done} of {whole}: " + ", ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
 
 def rehearse(train: Callable[..., Any], data_dir: Path, out_dir: Path, say: Progress) -> None:
     """Before a fresh full run: the whole way with few photographs, so that a fault shows in seconds."""
-    if not (out_dir / "last.pt").exists():
+    if not (out_dir / "member-0" / "last.pt").exists():
         say("rehearsing")
         train(data_dir, out_dir / "rehearsal", quick=True)
 
@@ -180,7 +220,7 @@ def logits_of(network: nn.Module, pixels: Colour) -> npt.NDArray[np.float64]:
     """Logits [n, answers] of uint8 pixels [n, 3, side, side]."""
     network.eval()
     found = []
-    with torch.inference_mode(), torch.autocast(DEVICE, torch.bfloat16):
+    with torch.inference_mode():
         for start in range(0, len(pixels), 64):
             given = torch.from_numpy(pixels[start : start + 64]).to(DEVICE).float()
             found.append(network(given.to(memory_format=torch.channels_last)).float().cpu().numpy())
@@ -201,7 +241,7 @@ def _run_epoch(
             order = torch.from_numpy(state.mixer.permutation(len(kinds))).to(DEVICE)
             given = share * given + (1 - share) * given[order]
             target = share * target + (1 - share) * target[order]
-        with torch.autocast(DEVICE, torch.bfloat16):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):  # costs time on a processor
             logits = state.network(given.contiguous(memory_format=torch.channels_last))
         loss = loss_of(logits.float(), target)
         value = float(loss.detach())
@@ -225,8 +265,8 @@ def _batches(
 ) -> Iterator[tuple[npt.NDArray[np.int64], Colour]]:
     """One epoch's batches (kind numbers, pixels), made ahead by one thread; equal for equal seed and epoch.
 
-    The first kind of a recipe that screens gets half of each batch, other kinds share alike; within a kind every group
-    counts by the root of its size, so that an ear photographed 24 times does not stand for its disease.
+    The first kind of a recipe that screens gets half of each batch, other kinds share alike; within a kind a
+    photograph of a large group counts less, so that an ear photographed 24 times does not stand for its disease.
     """
     rng = np.random.default_rng((seed, epoch))
     strength = min(1.0, 0.3 + 0.7 * epoch / max(1.0, recipe.ramp * recipe.epochs))
@@ -257,5 +297,5 @@ def _batches(
 def _pool(pictures: Sequence[Picture], kind: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     rows = np.array([place for place, picture in enumerate(pictures) if picture.kind == kind], dtype=np.int64)
     sizes = Counter(pictures[row].group for row in rows)
-    weight = np.array([sizes[pictures[row].group] ** -0.5 for row in rows])
+    weight = np.array([sizes[pictures[row].group] ** -GROUP_POWER for row in rows])
     return rows, weight / weight.sum()

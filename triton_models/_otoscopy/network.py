@@ -1,6 +1,7 @@
 """The convolutional network of both otoscope models and its way to ONNX; imports torch, so only training comes here."""
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -64,6 +65,17 @@ class EarNet(nn.Module):
         return logits
 
 
+class Ensemble(nn.Module):
+    """The mean of several networks' logits: each saw other ears, so what they agree on is not one ear's look."""
+
+    def __init__(self, members: Sequence[EarNet]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return torch.stack([member(pixels) for member in self.members]).mean(dim=0)
+
+
 def start_from(network: nn.Module, init: Path) -> None:
     """Loads weights whose names and shapes fit; a `UserError` if fewer than half of the network's do."""
     try:
@@ -77,8 +89,8 @@ def start_from(network: nn.Module, init: Path) -> None:
     network.load_state_dict(usable, strict=False)
 
 
-def export(served: nn.Module, side: int, path: Path) -> None:
-    """Writes ONNX (opset 17, dynamic batch) of `pixels` to `probability`, weights stored as float16."""
+def export(served: nn.Module, side: int, answers: int, path: Path) -> None:
+    """Writes ONNX (opset 17, any batch) of `pixels` to `probability` [batch, answers]; weights stored as float16."""
     served.eval()
     torch.onnx.export(
         served,
@@ -92,5 +104,6 @@ def export(served: nn.Module, side: int, path: Path) -> None:
     )
     model = onnx.load(str(path))
     halve_weights(model)
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = answers
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))

@@ -13,7 +13,7 @@ from triton_models._otoscopy.view import Colour, prepare
 
 Floats = npt.NDArray[np.float64]
 CHOOSING_SHIFTS = ("as delivered", "dark", "warm lamp", "blur", "turned", "cropped")
-"""Shifts of validation photographs that choose checkpoint, calibration, threshold and band."""
+"""Shifts of unseen folds that choose calibration, threshold and band."""
 
 
 class Scorer:

@@ -1,4 +1,4 @@
-"""Decides calibration and abstention of `otoscope_diagnosis` on validation alone and measures what was held back."""
+"""Decides calibration and abstention of `otoscope_diagnosis` on unseen folds and measures what was held back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from triton_models.calibration import calibration_error, softmax_temperature
 Floats = npt.NDArray[np.float64]
 Kinds = npt.NDArray[np.int64]
 RIGHT_OUTSIDE = 0.97
-"""Share of answers outside the band that must be right on validation, over all choosing shifts together."""
+"""Share of answers outside the band that must be right on unseen folds, over all choosing shifts together."""
 MOST_ABSTAINED = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What validation alone decided: served probabilities = softmax(logits / temperature), and the band."""
+    """What unseen folds alone decided: served probabilities = softmax(logits / temperature), and the band."""
 
     temperature: float
     band: tuple[float, float]
@@ -33,15 +33,15 @@ def kinds_of(pictures: Sequence[Picture]) -> Kinds:
 
 
 def choose(truth: Kinds, by_shift: Mapping[str, Floats]) -> Choice:
-    """Temperature and band from uncalibrated validation probabilities [n, labels] under each shift.
+    """Temperature and band from logits [n, labels] on unseen folds under each shift.
 
     The band ends at the smallest probability of the likeliest label above which 97 % are right, but never abstains
     from more than a quarter.
     """
-    logits = np.log(np.clip(np.concatenate(list(by_shift.values())), 1e-7, 1.0))
+    logits = np.concatenate(list(by_shift.values()))
     repeated = np.tile(truth, len(by_shift))
     temperature = softmax_temperature(logits, repeated)
-    rows = np.exp(logits / temperature)
+    rows = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
     rows /= rows.sum(axis=1, keepdims=True)
     best, right = rows.max(axis=1), rows.argmax(axis=1) == repeated
     limit = float(np.quantile(best, MOST_ABSTAINED))
@@ -66,8 +66,9 @@ def measure(
         found[f"recognised, {kind}"] = figures.proportion(right[truth == number], chosen)
         found[f"auroc, {kind}"] = figures.auroc(truth == number, plain[:, number], groups)
     outside = best > choice.band[1]
-    kept = [group for group, one in zip(groups, outside, strict=True) if one]
-    found["accuracy outside the band"] = figures.proportion(right[outside], kept)
+    if outside.any():
+        kept = [group for group, one in zip(groups, outside, strict=True) if one]
+        found["accuracy outside the band"] = figures.proportion(right[outside], kept)
     return found, {
         "balanced_accuracy": found["balanced accuracy, as delivered"][0],
         "balanced accuracy of the worst shift": min(

@@ -14,12 +14,12 @@ CARD = ModelCard(
     labels=("none_of_trained_conditions", "abnormal"),
     positive_label="abnormal",
     operating_point=OperatingPoint(
-        threshold=0.5,
-        sensitivity=(0.9, 0.8, 0.95),
-        specificity=(0.9, 0.8, 0.95),
+        threshold=0.0421,
+        sensitivity=(0.9747, 0.8618, 0.9958),
+        specificity=(0.4500, 0.1679, 0.7684),
         measured_on="20 normal and 79 abnormal photographs of ears held back, Viscaino 2020",
     ),
-    abstention_band=(0.4, 0.6),
+    abstention_band=(0.0419, 0.5438),
     intended_use=IntendedUse(
         statement="Otoscope photographs of the eardrum in colour, the circle of view in the picture; one camera only",
         modalities=frozenset({"ES", "XC"}),

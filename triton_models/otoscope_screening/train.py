@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from triton_models._otoscopy import charts, report
 from triton_models._otoscopy.collection import KINDS, Picture, divide
 from triton_models._otoscopy.learning import Progress, Recipe, learn, rehearse
-from triton_models._otoscopy.network import EarNet, export
+from triton_models._otoscopy.network import Ensemble, export
 from triton_models._otoscopy.scoring import CHOOSING_SHIFTS, Scorer
 from triton_models._otoscopy.shifts import SHIFTS
 from triton_models.figures import rank_auroc
@@ -22,7 +22,7 @@ from triton_models.trained import TrainedModel
 
 SEED = 20261128
 RECIPE = Recipe(kinds=KINDS, answers=len(KINDS))
-QUICK = replace(RECIPE, width=8, epochs=1, steps=4, average=0.5, choose_last=1, few=4)
+QUICK = replace(RECIPE, width=8, epochs=1, steps=4, average=0.5, few=3, shifts=CHOOSING_SHIFTS[:2])
 SMOOTHING = 0.05
 RECALL_WEIGHT = 1.5
 """What a missed abnormal photograph costs, against one false alarm."""
@@ -44,12 +44,12 @@ def judge(pictures: Sequence[Picture], logits: npt.NDArray[np.float64]) -> float
 
 
 class Served(nn.Module):
-    """The trained network with its calibration, as served: uint8 [batch, 3, side, side] to [batch, 2] probabilities.
+    """The trained networks with their calibration, as served: uint8 [batch, 3, side, side] to [batch, 2] probabilities.
 
     Probabilities are 1 - p, p with p = sigmoid(logit / temperature + bias).
     """
 
-    def __init__(self, network: EarNet, temperature: float = 1.0, bias: float = 0.0) -> None:
+    def __init__(self, network: Ensemble, temperature: float, bias: float) -> None:
         super().__init__()
         self.network = network
         self.temperature = temperature
@@ -81,21 +81,19 @@ def train(
     if not quick:
         rehearse(train, data_dir, out_dir, say)
     division = divide(data_dir, recipe.few)
-    say("photographs: " + ", ".join(f"{count} {name}" for name, count in division.totals().items()))
-    network, history = learn(division, recipe, loss_of, judge, out_dir, seed=seed, init=init, say=say)
+    say(f"photographs: {len(division.pooled())} to train on and choose by, {len(division.test)} held back")
+    learned = learn(division, recipe, loss_of, judge, out_dir, seed=seed, init=init, say=say)
+    unseen = {name: logits[:, 0] for name, logits in learned.unseen.items()}
+    choice = choose(is_abnormal(division.pooled()), unseen)
     onnx = out_dir / "model.onnx"
-    export(Served(network), recipe.side, onnx)
-    scorer = Scorer(onnx)
-    choice = choose(
-        is_abnormal(division.validation),
-        {shift: scorer(division.validation, shift)[:, 1] for shift in CHOOSING_SHIFTS},
-    )
-    export(Served(network, choice.temperature, choice.bias), recipe.side, onnx)
+    export(Served(Ensemble(learned.members), choice.temperature, choice.bias), recipe.side, len(CARD.labels), onnx)
     say(f"measuring on {len(division.test)} photographs of ears held back")
     scorer = Scorer(onnx)
-    by_shift = {shift: scorer(division.test, shift)[:, 1] for shift in (CHOOSING_SHIFTS[:2] if quick else SHIFTS)}
+    by_shift = {shift: scorer(division.test, shift)[:, 1] for shift in (recipe.shifts if quick else SHIFTS)}
     found, metrics = measure(division.test, by_shift, choice)
     draw(out_dir, division.test, by_shift, choice)
-    charts.learning_curves(out_dir / "learning_curves.png", history, "AUROC")
+    charts.learning_curves(out_dir / "learning_curves.png", learned.history, "AUROC")
     losses = {"smoothing": SMOOTHING, "recall_weight": RECALL_WEIGHT, "condition_weight": CONDITION_WEIGHT}
-    return report.write(CARD, onnx, division, found, metrics, history, asdict(recipe) | losses, seed=seed, quick=quick)
+    return report.write(
+        CARD, onnx, division, found, metrics, learned.history, asdict(recipe) | losses, seed=seed, quick=quick
+    )
