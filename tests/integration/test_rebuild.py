@@ -13,7 +13,7 @@ from adapters.database import Database, ResultFilter, Visible
 from adapters.kafka import Message
 from adapters.pixels import blob_uri, open_store
 from schemas import ids
-from schemas.events import Answer, BlobRef, OutcomeDecided, ResultWithdrawn
+from schemas.events import Answer, BlobRef, OutcomeDecided, ResultAmended, ResultWithdrawn
 from tests.support import log
 from tests.support.answers import answer, outcome
 from tests.support.dicom_objects import data_set, part_10
@@ -173,7 +173,7 @@ def test_what_was_committed_and_not_yet_published_is_kept_unless_the_log_alone_i
     assert [row[0] for row in snapshot(installation)["visible"]] == ["sub-8@t"]
 
 
-def test_a_withdrawn_result_stays_withdrawn(installation: Installation) -> None:
+def test_a_withdrawn_result_stays_withdrawn_and_an_amended_one_amended(installation: Installation) -> None:
     one = answer("1.1", task=TASK, **at(1))
     withdrawn = ResultWithdrawn(
         result_id=one.answer_id,
@@ -185,10 +185,21 @@ def test_a_withdrawn_result_stays_withdrawn(installation: Installation) -> None:
     )
     steps = Steps(installation)
     asyncio.run(steps.images([one]))
-    asyncio.run(steps.put([log.message(f"results.{TASK}", withdrawn, f"{one.answer_id}/withdrawn", one.subject_id)]))
+    amended = ResultAmended(
+        result_id=one.answer_id,
+        object_id="1.1",
+        subject_id=one.subject_id,
+        task=TASK,
+        revision=1,
+        changed={"assessment": "rejected"},
+        reason="assessed",
+    )
+    changes = [(amended, f"{one.answer_id}/amended/1"), (withdrawn, f"{one.answer_id}/withdrawn")]
+    asyncio.run(steps.put([log.message(f"results.{TASK}", event, name, one.subject_id) for event, name in changes]))
     installation.sql("DELETE FROM visible")
     settled(installation)
-    assert installation.sql("SELECT withdrawn_why, withdrawn_at IS NOT NULL FROM visible") == [("wrong patient", True)]
+    found = installation.sql("SELECT withdrawn_why, withdrawn_at IS NOT NULL, amended->>'assessment' FROM visible")
+    assert found == [("wrong patient", True, "rejected")]
 
 
 def test_records_that_are_no_events_do_not_stop_it_and_decisions_stay(installation: Installation) -> None:
