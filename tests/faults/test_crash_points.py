@@ -1,4 +1,4 @@
-"""SIGKILL of infer, record and signals at named points of their work: the event in hand comes again and ends once."""
+"""SIGKILL of the steps at named points of their work: the event in hand comes again and ends once."""
 
 import os
 import signal
@@ -9,20 +9,22 @@ import pytest
 from tests.support import faults
 from tests.support.oracle import Oracle
 from tests.support.plant import Plant, await_condition
-from tests.support.real_events import readings, xrays
+from tests.support.real_events import ears, readings, xrays
 from tests.support.senders import Flow
 
 EVENTS = 2_000
 IMAGES = 40
+EARS = 16
 SECONDS = 6.0
 
 STAT, ROUTINE, SIGNALS, RECORD = "imaging-infer.stat.0", "imaging-infer.routine.0", "signals.0", "record.0"
+FOLLOW_UP = "imaging-follow-up.0"
 
 # What a process passes depends on what it does: `record` asks no Triton, `infer` commits by the broker's
 # acknowledgement of its answers, which is after its step and before its own acknowledgement.
 POINTS = {
     "after decoding": {
-        **dict.fromkeys((STAT, ROUTINE, RECORD), "after-decode:2"),
+        **dict.fromkeys((STAT, ROUTINE, RECORD, FOLLOW_UP), "after-decode:2"),
         SIGNALS: "after-decode:3",
     },
     "after Triton": {
@@ -31,11 +33,11 @@ POINTS = {
         RECORD: "after-commit:1",
     },
     "after the commit": {
-        **dict.fromkeys((STAT, ROUTINE, RECORD), "after-step:2"),
+        **dict.fromkeys((STAT, ROUTINE, RECORD, FOLLOW_UP), "after-step:2"),
         SIGNALS: "after-commit:3",
     },
     "before the acknowledgement": {
-        **dict.fromkeys((STAT, ROUTINE, RECORD), "before-ack:2"),
+        **dict.fromkeys((STAT, ROUTINE, RECORD, FOLLOW_UP), "before-ack:2"),
         SIGNALS: "before-ack:3",
     },
 }
@@ -51,7 +53,7 @@ def test_nothing_is_lost_or_doubled_when_consumers_die(
         os.kill(plant.pid(name), signal.SIGKILL)
     await_condition(lambda: not any(faults.is_armed(plant, name) for name in POINTS[where]), 60.0, "all are armed")
 
-    flow = Flow(plant, readings(EVENTS), xrays(IMAGES, tmp_path), seconds=SECONDS)
+    flow = Flow(plant, readings(EVENTS), [*ears(EARS, tmp_path), *xrays(IMAGES, tmp_path)], seconds=SECONDS)
     sent = flow.wait()
     # Once to arm it, once at the point: a process that never reached its point would make this test say nothing.
     await_condition(
@@ -62,4 +64,4 @@ def test_nothing_is_lost_or_doubled_when_consumers_die(
     verdict = oracle.judge(sent)
 
     assert verdict.faults == []
-    assert verdict.fates == {"answered": EVENTS + IMAGES}
+    assert verdict.fates == {"answered": EVENTS + IMAGES + EARS}

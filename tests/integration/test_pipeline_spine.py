@@ -4,19 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from adapters import bootstrap, topics_admin
+from adapters import bootstrap, pixels, topics_admin
 from adapters.bootstrap import Services
 from adapters.settings import Settings, TritonSettings
 from clinstream.benches import load
 from consumers import app, pipelines
 from consumers.process import ConsumerProcess
-from schemas import envelope, topics
-from schemas.events import Base, ResultPublished
-from tests.support import served, stack
+from schemas import envelope, ids, topics
+from schemas.events import Base, BlobRef, ImageObserved, ResultPublished
+from tests.support import real_events, served, stack, steps
 
 SECONDS = 60
 PROCESSES = ("imaging-prepare.stat", "imaging-prepare.routine", "imaging-infer.stat", "imaging-infer.routine")
@@ -110,3 +111,59 @@ async def test_images_of_both_lanes_pass_three_hops_and_keep_their_trace(service
     assert all(opened.traceparent for opened, _ in found.values())
     rows = await services.database.outcomes_of([image.event_id for image in images])
     assert [row.fate for row in rows] == ["answered"] * 8
+
+
+async def test_an_ear_photograph_is_screened_and_then_diagnosed_where_the_screening_asks(services: Services) -> None:
+    """OT1, OT3: uploads and endoscopic objects, one visible result a task, every event ended for both tasks."""
+    uploads = [await uploaded(services, data, place) for place, data in enumerate(real_events.ear_pictures())]
+    process = "imaging-follow-up"
+    async with running(services, *PROCESSES, process, "record"):
+        await load.publish(services.publisher, load.messages([*uploads, uploads[0]], topics.OBSERVED_OTOSCOPE))
+        screened = await results(services.settings, "simulated.otoscope_screening", {up.object_id for up in uploads})
+        asked = {
+            thing: event
+            for thing, (_, event) in screened.items()
+            if isinstance(event, ResultPublished) and event.answer.label == "abnormal"
+        }
+        assert asked, "none of the photographs was found abnormal"
+        diagnosed = await results(services.settings, "simulated.otoscope_diagnosis", set(asked))
+        await ended(services, [upload.event_id for upload in uploads])
+    for thing, (_, event) in diagnosed.items():
+        assert isinstance(event, ResultPublished)
+        assert event.answer.follows == asked[thing].result_id
+        assert event.answer.priority == asked[thing].answer.priority
+        assert event.answer.content == asked[thing].answer.content
+    urgent = [up.object_id for up in uploads if up.priority == "stat" and up.object_id in asked]
+    lanes = {thing: event.answer.origin.topic for thing, (_, event) in diagnosed.items()}  # type: ignore[attr-defined]
+    assert {lanes[thing] for thing in urgent} <= {"work.stat"}
+    trail = await services.database.trail(objects=[upload.object_id for upload in uploads])
+    shown = [(row.result.object_id, row.result.task) for row in trail.results]
+    assert len(shown) == len(set(shown)) == len(uploads) + len(asked)
+
+
+async def uploaded(services: Services, data: bytes, place: int) -> ImageObserved:
+    """A stored picture as an upload door announces it; every third is urgent."""
+    digest = ids.sha256_hex(data)
+    uri = pixels.blob_uri("pixels", digest)
+    await services.store.put(uri, data, durable=False)
+    kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
+    return steps.ear_observed(
+        data,
+        ids.SIMULATED + ids.upload_object_id(f"sub-{place}", "left", digest),
+        subject_id=f"sub-{place}",
+        study_id=f"stu-{place}",
+        blob=BlobRef(uri=uri, sha256=digest, size_bytes=len(data), media_type=kind),
+        priority="routine" if place % 3 else "stat",
+        simulated=True,
+    )
+
+
+async def ended(services: Services, events: list[UUID]) -> None:
+    """Returns when each of the events has an outcome for both tasks of the chain."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            rows = await services.database.outcomes_of(events)
+            if len([row for row in rows if row.task.startswith("otoscope_")]) == 2 * len(events):
+                assert {row.fate for row in rows if row.task == "otoscope_screening"} == {"answered"}
+                return
+            await asyncio.sleep(0.05)

@@ -19,7 +19,8 @@ from tests.support.plant import Plant
 from tests.support.senders import Acknowledged
 
 DEAD = (topics.DEAD_FAILED, topics.DEAD_UNPROCESSABLE)
-TASKS = ("chest_xray", "icu_mortality")
+TASKS = ("chest_xray", "icu_mortality", "otoscope_screening", "otoscope_diagnosis")
+FOLLOW_UPS = {"otoscope_screening": "otoscope_diagnosis"}
 RESULTS = tuple(topics.results_topic(task) for task in TASKS)
 ASK_EVERY_S = 0.5
 
@@ -176,8 +177,12 @@ class Oracle:
             if found is None:
                 verdict.lost.append(event)
                 continue
+            second = fates[event].get(FOLLOW_UPS.get(task, ""), "")
+            if found == "answered" and task in FOLLOW_UPS and not second:
+                verdict.lost.append(f"{event} for {FOLLOW_UPS[task]}")
+                continue
             verdict.fates[found] += 1
-            if found == "dead":
+            if "dead" in (found, second):
                 verdict.dead.append(event)
         if not verdict.lost:
             self._look_at_results(sent, verdict)

@@ -1,4 +1,4 @@
-"""Real events to send: rows of intensive-care stays and chest X-rays, each with an identity that no other has."""
+"""Real events to send: stays, chest X-rays and ear photographs, each with an identity that no other has."""
 
 import csv
 import gzip
@@ -14,7 +14,9 @@ from uuid import uuid4
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import generate_uid
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from clinstream import samples
 from clinstream.sending.objects import StorageObject, load
@@ -80,7 +82,52 @@ def xray(*, patient: str = "") -> pydicom.Dataset:
     return found
 
 
-def storage_object(found: pydicom.Dataset, folder: Path) -> StorageObject:
+@cache
+def ear_pictures() -> list[bytes]:
+    """A few real otoscope photographs of each label: of the shared data, else coloured discs that are no ears."""
+    shared = DATA / "otoscope_viscaino"
+    if shared.exists():
+        return [path.read_bytes() for folder in sorted(shared.iterdir()) for path in sorted(folder.glob("*.jpg"))[:5]]
+    return [_disc(hue) for hue in range(8)]
+
+
+def _disc(hue: int) -> bytes:
+    rows, columns = np.mgrid[0:240, 0:240]
+    away = np.hypot(rows - 120, columns - 120)
+    shade = (200 - away)[..., None] * np.array([1.0, 0.9 - 0.08 * hue, 0.7 - 0.06 * hue])
+    lit = np.where(away[..., None] < 110, shade + 15 * np.sin(rows / 9)[..., None], 0)
+    stream = io.BytesIO()
+    Image.fromarray(lit.clip(0, 255).astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def ear() -> Dataset:
+    """An ear photograph as a VL Photographic object with identities of its own and a few pixels that no other has."""
+    n = next(_numbers)
+    pixels = np.array(Image.open(io.BytesIO(ear_pictures()[n % len(ear_pictures())])).convert("RGB"))
+    pixels[0, :8, 0] = np.frombuffer(n.to_bytes(4, "little") + bytes.fromhex(_run), np.uint8)
+    found = Dataset()
+    found.file_meta = FileMetaDataset()
+    found.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    found.file_meta.MediaStorageSOPClassUID = found.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
+    found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID = generate_uid()
+    found.StudyInstanceUID, found.SeriesInstanceUID = generate_uid(), generate_uid()
+    found.Modality, found.BodyPartExamined, found.PatientID = "XC", "EAR", f"{_run}-{n}"
+    found.ImageLaterality = "L"
+    found.Rows, found.Columns = pixels.shape[:2]
+    found.SamplesPerPixel, found.PhotometricInterpretation, found.PlanarConfiguration = 3, "RGB", 0
+    found.BitsAllocated = found.BitsStored = 8
+    found.HighBit, found.PixelRepresentation = 7, 0
+    found.add_new("PixelData", "OB", pixels.tobytes())
+    return found
+
+
+def ears(number: int, folder: Path) -> list[StorageObject]:
+    """That many ear photographs, each an object of its own."""
+    return [storage_object(ear(), folder) for _ in range(number)]
+
+
+def storage_object(found: Dataset, folder: Path) -> StorageObject:
     """The data set as `clinstream send` reads it from a file."""
     path = folder / f"{found.SOPInstanceUID}-{uuid4().hex[:6]}.dcm"
     found.save_as(path, enforce_file_format=True)

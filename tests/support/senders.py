@@ -15,7 +15,8 @@ from clinstream.sending import store
 from clinstream.sending.objects import StorageObject
 from tests.support.plant import Plant
 
-VITALS_TASK, IMAGE_TASK = "icu_mortality", "chest_xray"
+VITALS_TASK, IMAGE_TASK, EAR_TASK = "icu_mortality", "chest_xray", "otoscope_screening"
+VISIBLE_LIGHT = "1.2.840.10008.5.1.4.1.1.77.1."
 POST = 50
 GIVE_UP_S = 150.0
 
@@ -97,7 +98,7 @@ def _store(plant: Plant, todo: Sequence[StorageObject], sent: Acknowledged, *, u
         for item, line in zip(waiting, dispatch(plant, waiting, urgent=urgent), strict=True):
             assert line.status in ("accepted", "retry"), line
             if line.status == "accepted":
-                sent.note(line.event_id, IMAGE_TASK)
+                sent.note(line.event_id, EAR_TASK if item.sop_class_uid.startswith(VISIBLE_LIGHT) else IMAGE_TASK)
                 assert line.event_id == item.event_id
             else:
                 sent.again()

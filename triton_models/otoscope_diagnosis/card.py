@@ -19,6 +19,7 @@ CARD = ModelCard(
         statement="Otoscope photographs of the eardrum in colour that the screening answered as abnormal",
         modalities=frozenset({"ES", "XC"}),
         body_parts=frozenset({"EAR"}),
+        sop_classes=frozenset({"1.2.840.10008.5.1.4.1.1.77.1.1", "1.2.840.10008.5.1.4.1.1.77.1.4"}),
         minimum_matrix=(128, 128),
     ),
     limits=(
@@ -34,9 +35,11 @@ CARD = ModelCard(
         preferred_batch_sizes=(4, 8),
         max_queue_delay_us=3000,
         max_queue_size=128,
+        stat_instance=True,
     ),
     gate=Gate(metric="balanced_accuracy", floor=0.70),
     retrain_after=200,
     pixels="colour",
+    synonyms={"normal": ""},
     licences={"otoscope_diagnosis.onnx": "CC0 training data: Viscaino et al. 2020, figshare 11886630"},
 )

@@ -24,6 +24,7 @@ CARD = ModelCard(
         statement="Otoscope photographs of the eardrum in colour, the circle of view in the picture; one camera only",
         modalities=frozenset({"ES", "XC"}),
         body_parts=frozenset({"EAR"}),
+        sop_classes=frozenset({"1.2.840.10008.5.1.4.1.1.77.1.1", "1.2.840.10008.5.1.4.1.1.77.1.4"}),
         minimum_matrix=(128, 128),
     ),
     limits=(
@@ -40,10 +41,17 @@ CARD = ModelCard(
         preferred_batch_sizes=(4, 8),
         max_queue_delay_us=3000,
         max_queue_size=128,
+        stat_instance=True,
     ),
     gate=Gate(metric="auroc", floor=0.92),
     retrain_after=200,
     pixels="colour",
+    synonyms={
+        "normal": "none_of_trained_conditions",
+        "chronic_otitis_media": "abnormal",
+        "earwax_plug": "abnormal",
+        "myringosclerosis": "abnormal",
+    },
     follow_up=FollowUp("otoscope_diagnosis", "abnormal"),
     licences={"otoscope_screening.onnx": "CC0 training data: Viscaino et al. 2020, figshare 11886630"},
 )
