@@ -36,8 +36,8 @@ class Process:
         return f"clinstream.{self.name}"
 
 
-def _consumer(name: str, *read: str, nice: int = 0) -> Process:
-    return Process(name, "consumers", (name,), topics=read, nice=nice)
+def _consumer(name: str, *read: str, nice: int = 0, count: int = 1) -> Process:
+    return Process(name, "consumers", (name,), count=count, topics=read, nice=nice)
 
 
 def _door(name: str, count: int = 1) -> Process:
@@ -55,7 +55,8 @@ def table(settings: Settings) -> tuple[Process, ...]:
         _consumer("imaging-infer.routine", topics.WORK_ROUTINE, nice=5),
         *_follow_ups(),
         _consumer("imaging-prepare.stat", *topics.OBSERVED_IMAGES),
-        _consumer("imaging-prepare.routine", *topics.OBSERVED_IMAGES, nice=5),
+        # Decoding holds the interpreter lock for half of its time: with one process the second core stood idle.
+        _consumer("imaging-prepare.routine", *topics.OBSERVED_IMAGES, nice=5, count=2),
         _consumer("signals", topics.OBSERVED_VITALS),
         _consumer("glucose.live", topics.OBSERVED_GLUCOSE_LIVE),
         _consumer("glucose.backfill", topics.OBSERVED_GLUCOSE_BACKFILL, nice=5),

@@ -1,6 +1,7 @@
 """`bench imaging`: images a second from the topic to PostgreSQL, against the same work with Triton driven directly."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from schemas.events import ImageObserved
 
 TASK = "chest_xray"
 PREPARE, INFER, RECORD = "imaging-prepare.routine", "imaging-infer.routine", "record"
-OURS = (f"{PREPARE}.0", f"{INFER}.0", f"{RECORD}.0", "imaging-prepare.stat.0")
+LANE = (PREPARE, INFER, RECORD, "imaging-prepare.stat")
 PARTS = ("kafka", "database", "triton")
 
 
@@ -59,27 +60,30 @@ async def _through_the_lane(plant: Plant, images: Sequence[ImageObserved]) -> di
     work = load.messages(images, topics.OBSERVED_DICOM)
     done = total(await plant.counters(RECORD), "clinstream_events_total", **labels)
     decoded, served = await _decoded_s(plant), await _served(plant)
-    with plant.held(f"{PREPARE}.0"), plant.held("imaging-prepare.stat.0"):
+    ours = [name for process in LANE for name in plant.numbers(process)]
+    with ExitStack() as held:
+        for name in (*plant.numbers(PREPARE), *plant.numbers("imaging-prepare.stat")):
+            held.enter_context(plant.held(name))
         await load.publish(plant.services.publisher, work)
-        used = {part: plant.cpu_s([part]) for part in (*OURS, *PARTS)}
+        used = {part: plant.cpu_s([part]) for part in (*ours, *PARTS)}
         started = plant.clock.monotonic()
     ended = await plant.until(RECORD, "clinstream_events_total", done + count, **labels)
-    spent = {part: plant.cpu_s([part]) - used[part] for part in (*OURS, *PARTS)}
+    spent = {part: plant.cpu_s([part]) - used[part] for part in (*ours, *PARTS)}
     rows, executions = (after - before for after, before in zip(await _served(plant), served, strict=True))
-    outside = sum(spent[name] for name in OURS) - (await _decoded_s(plant) - decoded)
+    outside = sum(spent[name] for name in ours) - (await _decoded_s(plant) - decoded)
     await verify(plant, [str(image.event_id) for image in images], TASK)
     return {
         "rate": count / (ended - started),
         "outside_ms": outside * 1000 / count,
         "batch": rows / max(1.0, executions),
         "decoding": (await _decoded_s(plant) - decoded) * 1000 / count,
-        **{name: spent[name] * 1000 / count for name in OURS},
+        **{name: spent[name] * 1000 / count for name in ours},
         **{part: spent[part] * 1000 / count for part in PARTS},
     }
 
 
 async def _decoded_s(plant: Plant) -> float:
-    return total(await plant.counters(PREPARE), "clinstream_decode_cpu_seconds_total")
+    return await plant.counter(PREPARE, "clinstream_decode_cpu_seconds_total")
 
 
 async def _served(plant: Plant) -> tuple[float, float]:

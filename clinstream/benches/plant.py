@@ -63,6 +63,19 @@ class Plant:
 
         return parse(await asyncio.to_thread(ask))
 
+    def numbers(self, process: str) -> list[str]:
+        """The components of one row of the process table that run now, for example `record.0`."""
+        found = (record.name for record in records.read_all(self.settings.home / "run") if record.alive())
+        return sorted(name for name in found if name.rpartition(".")[0] == process)
+
+    async def counter(self, process: str, name: str, **labels: str) -> float:
+        """The sum of a counter over all components of a row."""
+        total_of_all = 0.0
+        for component in self.numbers(process):
+            place = f"127.0.0.1:{self.settings.metrics_port(process, int(component.rpartition('.')[2]))}"
+            total_of_all += total(await self._scrape(place), name, **labels)
+        return total_of_all
+
     def pid(self, name: str) -> int:
         """The process id of a component, for example `kafka` or `record.0`; UserError when it does not run here."""
         for record in records.read_all(self.settings.home / "run"):

@@ -34,7 +34,8 @@ PARKED = {
 
 def _parked(plant: Plant, part: str) -> bool:
     lane, reason = PARKED[part]
-    return plant.metric(lane, 0, "clinstream_parked", reason=reason) > 0
+    numbers = [name.rpartition(".")[2] for name in plant.components_of(lane)]
+    return any(plant.metric(lane, number, "clinstream_parked", reason=reason) > 0 for number in numbers)
 
 
 def _nobody_parked(plant: Plant) -> bool:
@@ -76,7 +77,8 @@ def test_nothing_is_lost_or_put_aside_when_the_object_store_is_away_for_20_s(
     flow = Flow(plant, readings(EVENTS), xrays(IMAGES, tmp_path), seconds=SECONDS)
     with ExitStack() as held:
         # Without the store the doors take nothing, so somebody has to be late for images that they took before.
-        held.enter_context(faults.hanging(plant, lane))
+        for each in plant.components_of("imaging-prepare.routine"):
+            held.enter_context(faults.hanging(plant, each))
         await_condition(lambda: flow.acknowledged(IMAGE_TASK) >= 5, 15.0, "the door took the first images")
         with faults.store_away(plant):
             back_at = time.monotonic() + OUTAGE_S

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -148,8 +149,9 @@ def test_replay_gives_the_result_once_when_the_missing_pixels_are_back(
 ) -> None:
     sent = Acknowledged()
     image = storage_object(xray(), tmp_path)
-    lane = "imaging-prepare.routine.0"
-    with faults.hanging(plant, lane):
+    with ExitStack() as held:
+        for each in plant.components_of("imaging-prepare.routine"):
+            held.enter_context(faults.hanging(plant, each))
         (line,) = dispatch(plant, [image])
         sent.note(line.event_id, IMAGE_TASK)
         blob = _newest_blob(plant)

@@ -112,6 +112,10 @@ class Plant:
         """Our own processes, by name."""
         return [seen.name for seen in self.components().values() if seen.kind == "service"]
 
+    def components_of(self, process: str) -> list[str]:
+        """All components of one row of the process table."""
+        return [name for name in self.services() if name.rpartition(".")[0] == process]
+
     def pid(self, name: str) -> int:
         """The process that is the component now."""
         found = self.components()[name].pid
