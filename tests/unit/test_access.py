@@ -3,13 +3,14 @@
 import shlex
 from pathlib import Path
 
+import triton_models
 from adapters.settings import Settings
 from clinstream import processes
 from clinstream.contracts import acls
 from schemas import topics
 from schemas.access import ADMIN, OPERATORS, SUBSCRIBERS, Rule, account, accounts, rules
 
-TASKS = ["chest_xray", "icu_mortality"]
+TASKS = sorted(triton_models.discover())
 RULES = rules(TASKS)
 
 
