@@ -12,7 +12,7 @@ from pathlib import Path
 
 import clinstream
 from clinstream.contracts import acls
-from clinstream.contracts.scrape import service
+from clinstream.contracts.scrape import copies, service
 from clinstream.processes import Process
 from schemas.access import ADMIN, account, accounts
 from schemas.errors import UserError
@@ -49,7 +49,7 @@ def render(rows: Iterable[Process], text: str) -> str:
     key = f"listener.name.{LISTENERS[0].lower()}.plain.sasl.jaas.config"
     jaas = acls.broker_properties(passwords, clients=LISTENERS)[key]
     head = JAAS.sub(lambda _: f"&jaas '{jaas}'", head)
-    return head + begin + "".join(map(_service, rows)) + end + tail
+    return head + begin + "".join(_service(row, index) for row in rows for index in copies(row)) + end + tail
 
 
 def write(rows: Iterable[Process], file: Path = FILE) -> Path:
@@ -58,12 +58,12 @@ def write(rows: Iterable[Process], file: Path = FILE) -> Path:
     return file
 
 
-def _service(row: Process) -> str:
+def _service(row: Process, index: int) -> str:
     more, port = DOORS.get(row.name, ({}, 0))
-    command = ", ".join(f'"{word}"' for word in ("python", "-m", row.module, *row.args, "--index", "0"))
+    command = ", ".join(f'"{word}"' for word in ("python", "-m", row.module, *row.args, "--index", str(index)))
     target = "    build: {context: ., target: train}\n    image: clinstream-train:0.2\n" if _trains(row) else ""
     who = account(row.name)
-    lines = [f"\n  {service(row.name)}:\n", "    <<: *process\n", target, f"    command: [{command}]\n"]
+    lines = [f"\n  {service(row.name, index)}:\n", "    <<: *process\n", target, f"    command: [{command}]\n"]
     if port:
         lines.append(f'    ports: ["127.0.0.1:{port}:{port}"]\n')
     lines += ["    environment:\n", "      <<: *environment\n"]

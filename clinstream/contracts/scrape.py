@@ -20,14 +20,20 @@ scrape_configs:
 """
 
 
-def service(process: str) -> str:
-    """The compose service of a process: no dots, so that it is one label of a host name."""
-    return process.replace(".", "-")
+def service(process: str, index: int = 0) -> str:
+    """The compose service of a process: no dots, so that it is one label of a host name; the first has no number."""
+    return process.replace(".", "-") + (f"-{index}" if index else "")
+
+
+def copies(row: Process) -> range:
+    """The numbers of a row's containers: a door has one, because its port can be published once."""
+    return range(1 if row.module == "producers" else row.count)
 
 
 def render(rows: Iterable[Process]) -> str:
     """The configuration as YAML text; one job a process, named as the process table names it."""
-    jobs = {**{row.name: f"{service(row.name)}:{PORT}" for row in rows}, **SERVERS}
+    jobs = {row.name: [f"{service(row.name, index)}:{PORT}" for index in copies(row)] for row in rows}
+    jobs |= {name: [target] for name, target in SERVERS.items()}
     return HEAD + "".join(
-        f"  - job_name: {name}\n    static_configs: [{{targets: ['{target}']}}]\n" for name, target in jobs.items()
+        f"  - job_name: {name}\n    static_configs: [{{targets: {targets}}}]\n" for name, targets in jobs.items()
     )

@@ -24,7 +24,8 @@ from tests.support import compose as file
 RAW, DONE = file.raw(), file.interpolated()
 SERVICES: dict[str, Any] = DONE["services"]
 ROWS = {row.name: row for row in processes.table(Settings(cache=Path("cache")))}
-OURS = {scrape.service(name): row for name, row in ROWS.items()}
+COPIES = {scrape.service(name, i): (row, i) for name, row in ROWS.items() for i in scrape.copies(row)}
+OURS = {name: row for name, (row, _) in COPIES.items()}
 HELPERS = {"prepare", "folders", "model-keeper", "operator"}
 SERVERS = {"kafka", "postgres", "redis", "s3", "triton", "mlflow", "prometheus", "grafana"}
 
@@ -44,8 +45,9 @@ def test_it_fits_the_compose_specification() -> None:
 def test_every_process_of_the_table_has_one_service_and_there_is_no_other() -> None:
     """S8: the process table is the only place that says what runs."""
     assert set(SERVICES) - SERVERS - HELPERS == set(OURS)
-    for name, row in OURS.items():
-        assert SERVICES[name]["command"] == ["python", "-m", row.module, *row.args, "--index", "0"], name
+    assert set(ROWS) == {row.name for row in OURS.values()}
+    for name, (row, index) in COPIES.items():
+        assert SERVICES[name]["command"] == ["python", "-m", row.module, *row.args, "--index", str(index)], name
 
 
 def test_the_file_is_up_to_date_with_the_tables() -> None:

@@ -22,6 +22,7 @@ from tests.support.protected_broker import as_account
 
 TASK = "toy_task"
 RESULTS = topics.results_topic(TASK)
+STRANGER = {"sasl_username": "nobody", "request_timeout_s": 2.0}
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,6 @@ def test_a_service_cannot_change_the_rules_and_a_wrong_password_is_refused(broke
     with pytest.raises(Conflict):
         access.ensure_access(as_account(broker, "record"), rules([TASK]), accounts())
     wrong = as_account(broker, "record")
-    stranger = wrong.model_copy(update={"kafka": wrong.kafka.model_copy(update={"sasl_username": "nobody"})})
+    stranger = wrong.model_copy(update={"kafka": wrong.kafka.model_copy(update=STRANGER)})
     with pytest.raises((Conflict, BrokerUnavailable)):
         topics_admin.missing_topics(stranger.kafka, [])
