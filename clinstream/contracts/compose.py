@@ -29,6 +29,9 @@ DOORS: Mapping[str, tuple[Mapping[str, str], int]] = {
     "door-dicom": ({"CLINSTREAM_DOOR_DICOM_HOST": "0.0.0.0", "CLINSTREAM_DOOR_DICOM_PROCESSES": '"1"'}, 11112),
     "door-http": ({"CLINSTREAM_DOOR_HTTP_HOST": "0.0.0.0"}, 8080),
 }
+# What training processes have beside the common: the models' volume to write to, base data, the registry.
+TRAINING = {"CLINSTREAM_MLFLOW_URL": "http://mlflow:5000", "CLINSTREAM_TRAINING_DATA": "/training-data"}
+TRAINING_VOLUMES = ("state:/var/lib/clinstream", "models:/models", "training-data:/training-data:ro")
 
 
 def variable(name: str) -> str:
@@ -61,9 +64,15 @@ def write(rows: Iterable[Process], file: Path = FILE) -> Path:
 def _service(row: Process, index: int) -> str:
     more, port = DOORS.get(row.name, ({}, 0))
     command = ", ".join(f'"{word}"' for word in ("python", "-m", row.module, *row.args, "--index", str(index)))
-    target = "    build: {context: ., target: train}\n    image: clinstream-train:0.2\n" if _trains(row) else ""
+    larger = ""
+    if _trains(row):
+        volumes = ", ".join(f'"{volume}"' for volume in TRAINING_VOLUMES)
+        larger = (
+            f"    build: {{context: ., target: train}}\n    image: clinstream-train:0.2\n    volumes: [{volumes}]\n"
+        )
+        more = TRAINING
     who = account(row.name)
-    lines = [f"\n  {service(row.name, index)}:\n", "    <<: *process\n", target, f"    command: [{command}]\n"]
+    lines = [f"\n  {service(row.name, index)}:\n", "    <<: *process\n", larger, f"    command: [{command}]\n"]
     if port:
         lines.append(f'    ports: ["127.0.0.1:{port}:{port}"]\n')
     lines += ["    environment:\n", "      <<: *environment\n"]
