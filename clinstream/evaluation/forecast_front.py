@@ -35,30 +35,33 @@ async def run(settings: Settings, plan: Plan) -> ForecastVerdict:
 def show(model: Model, verdict: ForecastVerdict) -> None:
     """Prints the verdict for a person."""
     console = Console(highlight=False)
-    title = f"{verdict.model} {verdict.version}, {verdict.served_by}; mg/dL with 95 % intervals over people"
-    rows = Table("ahead", "RMSE", "MAE", "R²", "persistence", "linear", "of persistence", "of linear", title=title)
-    rows.add_column(f"in the {verdict.nominal:.0%} interval")
+    rows = Table(
+        "ahead", "RMSE, mg/dL", "MAE", "R²", "to persist.", "to linear", title=f"{verdict.model} {verdict.version}"
+    )
+    rows.add_column(f"in {verdict.nominal:.0%}")
     for minutes in forecasting.REPORTED_MINUTES:
         rows.add_row(
             f"{minutes} min",
             _words(verdict.rmse[minutes], 1),
             f"{verdict.mae[minutes][0]:.1f}",
-            f"{verdict.r2[minutes][0]:.3f}",
-            f"{verdict.persistence_rmse[minutes][0]:.1f}",
-            f"{verdict.linear_rmse[minutes][0]:.1f}",
+            f"{verdict.r2[minutes][0]:.2f}",
             _words(verdict.ratios["persistence"][minutes], 3),
             _words(verdict.ratios["linear"][minutes], 3),
             _words(verdict.coverage_by_horizon[minutes], 3),
         )
     console.print(rows)
+    for name, figures in (("Persistence", verdict.persistence_rmse), ("Linear", verdict.linear_rmse)):
+        said = ", ".join(f"{figure[0]:.1f} at {minutes} min" for minutes, figure in figures.items())
+        console.print(f"{name}: RMSE {said}.")
     ranges = "; ".join(f"{name} {figure[0]:.3f}" for name, figure in verdict.by_range.items())
     console.print(
-        f"{verdict.windows} windows of {verdict.people} people, {verdict.refused} refused. In the interval: "
-        f"{_words(verdict.coverage, 3)}; by the newest reading in mg/dL: {ranges}."
+        f"{verdict.windows} windows of {verdict.people} people, {verdict.refused} refused; {verdict.served_by}. "
+        "Second lines are 95 % intervals over people."
     )
+    console.print(f"In the intervals: {_words(verdict.coverage, 3, ' ')}; by the newest reading in mg/dL: {ranges}.")
     console.print(model.card.notice)
 
 
-def _words(figure: Figure, digits: int) -> str:
+def _words(figure: Figure, digits: int, between: str = "\n") -> str:
     value, low, high = (f"{part:.{digits}f}" for part in figure)
-    return value if low == "nan" else f"{value} ({low} to {high})"
+    return value if low == "nan" else f"{value}{between}({low}-{high})"

@@ -10,17 +10,20 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import polars as pl
 import pytest
 from PIL import Image
 
 import triton_models
 from adapters import imaging, repository
 from adapters.triton import TritonClient
-from tests.support import triton_server
-from triton_models import figures
+from tests.support import readings, triton_server
+from triton_models import figures, series
+from triton_models.glucose import preprocess
 
 ICU = triton_models.discover()["icu_mortality"]
 CHEST = triton_models.discover()["chest_xray"]
+GLUCOSE = triton_models.discover()["glucose"]
 TARGET = "died"
 
 
@@ -135,6 +138,56 @@ def test_a_label_that_the_model_does_not_know_names_the_line(tmp_path: Path) -> 
     done = evaluate(tmp_path, "chest_xray", "--manifest", str(tmp_path / "cases.csv"))
     assert done.returncode == 2
     assert "cases.csv line 3: the label 'healthy' is not one of normal, pneumonia" in done.stderr
+
+
+def test_readings_give_the_figures_of_the_served_forecaster_beside_its_baselines(tmp_path: Path) -> None:
+    """GL5, GL6; architecture, JSON shapes: a file never seen, unsorted, with repeats, a gap and a wearer in mmol/L."""
+    given = readings.table(people=4, readings=150).with_row_index()
+    given = given.filter((pl.col("index") < 200) | (pl.col("index") > 210)).drop("index")
+    foreign = given.filter(pl.col("subject") == "wearer 3").with_columns(pl.col("glucose_mg_dl") / 18)
+    mixed = pl.concat([given.filter(pl.col("subject") != "wearer 3"), foreign, given[:20]])
+    path = readings.write(tmp_path / "cgm.parquet", mixed.sample(fraction=1.0, shuffle=True, seed=2))
+    done = evaluate(tmp_path, "glucose", "--readings", str(path), "--json")
+    assert done.returncode == 0, done.stderr
+    assert "left out: 20 readings repeat a time" in done.stderr
+    assert "left out: 1 subjects look like mmol/L" in done.stderr
+    found = json.loads(done.stdout)
+    assert (found["model"], found["version"], found["people"]) == ("glucose", GLUCOSE.card.version, 3)
+    truth, said, rows = straight_through(path)
+    assert found["n_windows"] == len(truth)
+    error = said[:, :, 1] - truth
+    for at, minutes in enumerate(("30", "60", "120")):
+        assert found["rmse"][minutes] == pytest.approx(np.sqrt(np.nanmean(error[:, at] ** 2)), abs=0.02)
+        assert found["mae"][minutes] == pytest.approx(np.nanmean(np.abs(error[:, at])), abs=0.02)
+        still = np.sqrt(np.nanmean((rows[:, 0] - truth[:, at]) ** 2))
+        assert found["persistence_rmse"][minutes] == pytest.approx(still, abs=1e-3)
+        assert found["linear_rmse"][minutes] > 0
+    inside = (truth >= said[:, :, 0]) & (truth <= said[:, :, 2])
+    assert found["coverage"]["0.9"] == pytest.approx(inside[np.isfinite(truth)].mean(), abs=0.01)
+
+
+def straight_through(path: Path) -> tuple[Any, Any, Any]:
+    """Truth [n, 3], forecasts [n, 3, 3] and rows of a file's windows, straight from the weights."""
+    truths, rows = [], []
+    for one in series.read(path).series:
+        places = series.strided(one.times_s, 15)
+        places = places[preprocess.enough(one.times_s, places)]
+        truth = np.stack([series.truth(one, places, minutes) for minutes in (30, 60, 120)], axis=1)
+        known = np.isfinite(truth).any(axis=1)
+        truths.append(truth[known])
+        rows.append(preprocess.on_grid(one.times_s, one.glucose_mg_dl, one.times_s[places[known]]))
+    session = onnxruntime.InferenceSession(GLUCOSE.weights_path, providers=["CPUExecutionProvider"])
+    (said,) = session.run(None, {"glucose": np.concatenate(rows)})
+    at = [GLUCOSE.card.horizons_minutes.index(minutes) for minutes in (30, 60, 120)]
+    return np.concatenate(truths), said[:, at], np.concatenate(rows)
+
+
+def test_a_file_that_holds_no_readings_says_so_before_any_server_is_started(tmp_path: Path) -> None:
+    (tmp_path / "cgm.parquet").write_text("no Parquet at all")
+    done = evaluate(tmp_path, "glucose", "--readings", str(tmp_path / "cgm.parquet"), "--json")
+    assert done.returncode == 2
+    assert "cannot be read as Parquet" in done.stderr
+    assert "name them with --readings FILE.parquet" in evaluate(tmp_path, "glucose").stderr
 
 
 def test_a_server_that_already_serves_the_model_is_used_and_left_alone(tmp_path: Path) -> None:

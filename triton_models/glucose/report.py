@@ -53,7 +53,6 @@ def write(out_dir: Path, run: Run) -> TrainedModel:
     for part, said in run.forecasts.items():
         found |= measure(part, run.data.parts[part], said, run.baseline)
     found |= by_study(run)
-    best = min(run.history, key=lambda row: row["val_loss"])
     low, high = run.stretch
     trained = TrainedModel(
         name=CARD.name,
@@ -62,8 +61,8 @@ def write(out_dir: Path, run: Run) -> TrainedModel:
         seed=run.seed,
         quick=run.quick,
         metrics={
-            "best_epoch": best["epoch"],
             "epochs": float(len(run.history)),
+            "validation_loss": run.history[-1]["val_loss"],
             "people_too_short": float(run.data.too_short),
             "seconds": round(run.seconds, 1),
             **{f"stretch_low_{minutes}": float(low[at]) for at, minutes in enumerate(HORIZONS_MINUTES)},

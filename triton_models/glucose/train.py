@@ -3,12 +3,13 @@
 Reading and dividing, the graph and the report are files of their own.
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +23,12 @@ from triton_models import linear
 from triton_models.glucose import collection, graph, report
 from triton_models.glucose.card import COVERAGE, HORIZONS_MINUTES
 from triton_models.glucose.collection import Windows
+from triton_models.glucose.preprocess import SLOTS
 from triton_models.trained import TrainedModel
 
 Progress = Callable[[str], None]
 Rows = npt.NDArray[np.float32]
+Net = TypeVar("Net", bound=nn.Module)
 SEED = 120
 HORIZONS = len(HORIZONS_MINUTES)
 TAIL = (1 - COVERAGE) / 2
@@ -33,7 +36,12 @@ TAIL = (1 - COVERAGE) / 2
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a run may differ in besides its windows and seed. An epoch draws `windows` of the training windows."""
+    """What a run may differ in besides its windows and seed.
+
+    An epoch draws `windows` of the training windows: with `evenness` 0 any is as likely as another, with 1 any person.
+    What is kept is a running average of the weights that remembers the share `memory` of itself a step. `tails` weighs
+    the interval's ends against the middle.
+    """
 
     width: int = 128
     blocks: int = 2
@@ -43,6 +51,8 @@ class Recipe:
     epochs: int = 30
     windows: int = 200_000
     tails: float = 0.5
+    memory: float = 0.998
+    evenness: float = 0.0
 
 
 class Residual(nn.Module):
@@ -85,8 +95,8 @@ def train(
 ) -> TrainedModel:
     """Trains on the Parquet files in `data_dir` and writes weights, baseline, metadata and history to `out_dir`.
 
-    `quick` is a rehearsal of two short epochs. `init` is the `weights.npz` of an earlier run to start from. The epoch
-    and the intervals are chosen on validation people; held-back people and the later time of training people are looked
+    `quick` is a rehearsal of two short epochs. `init` is the `weights.npz` of an earlier run to start from. The
+    intervals are calibrated on validation people; held-back people and the later time of training people are looked
     at once, at the end. Raises UserError for data that cannot be trained on and a run that breaks down.
     """
     started = time.monotonic()
@@ -99,7 +109,8 @@ def train(
     parts = data.parts
     baseline = linear.fit(parts["train"].rows, parts["train"].truth, HORIZONS_MINUTES)
     spread = spreads(parts["train"])
-    network, history = fit(parts["train"], parts["validation"], spread, chosen, seed, init=init, progress=say)
+    begun = build(chosen, seed, init)
+    network, history = fit(begun, parts["train"], parts["validation"], spread, chosen, seed, progress=say)
     low, high = calibrate(network, parts["validation"], spread)
     out_dir.mkdir(parents=True, exist_ok=True)
     weights = out_dir / "glucose.onnx"
@@ -135,31 +146,36 @@ def spreads(windows: Windows) -> Rows:
     return spread
 
 
+def build(recipe: Recipe, seed: int, init: Path | None = None) -> Residual:
+    """The network to begin with: random by the seed, or as an earlier run of the same layers left it."""
+    torch.manual_seed(seed)
+    network = Residual(graph.features(np.zeros((1, SLOTS), dtype=np.float32)).shape[1], recipe)
+    _start(network, init)
+    return network
+
+
 def fit(
+    network: Net,
     train: Windows,
     validation: Windows,
     spread: Rows,
     recipe: Recipe,
     seed: int,
     *,
-    init: Path | None = None,
     progress: Progress | None = None,
-) -> tuple[Residual, list[dict[str, float]]]:
-    """AdamW with one warm-up and one long descent of the rate; keeps the epoch with the least validation loss."""
-    torch.manual_seed(seed)
+) -> tuple[Net, list[dict[str, float]]]:
+    """AdamW with one warm-up and one long descent of the rate; the running average of the weights at its end."""
     rng = np.random.default_rng(seed)
-    width = graph.features(train.rows[:1]).shape[1]
-    network = Residual(width, recipe)
-    _start(network, init)
     per = min(recipe.windows, len(train))
     size = min(recipe.batch, per)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     steps = recipe.epochs * (per // size)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+    share = _shares(train.person, recipe.evenness)
     history: list[dict[str, float]] = []
-    best: dict[str, Tensor] = {}
+    kept = copy.deepcopy(network)
     for epoch in range(1, recipe.epochs + 1):
-        picked = rng.permutation(len(train))[:per]
+        picked = rng.choice(len(train), per, replace=False, p=share)
         network.train()
         total = 0.0
         for start in range(0, per - size + 1, size):
@@ -169,19 +185,17 @@ def fit(
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             rate.step()
+            _follow(kept, network, recipe.memory)
             total += loss.item() / (per // size)
-        measured = validation_loss(network, validation, spread, recipe)
+        measured = validation_loss(kept, validation, spread, recipe)
         _check_finite(total, measured, recipe, epoch)
         history.append({"epoch": float(epoch), "loss": total, "val_loss": measured})
-        if measured <= min(row["val_loss"] for row in history):
-            best = {name: value.clone() for name, value in network.state_dict().items()}
         if progress:
             progress(f"epoch {epoch} of {recipe.epochs}, validation loss {measured:.4f}")
-    network.load_state_dict(best)
-    return network, history
+    return kept, history
 
 
-def validation_loss(network: Residual, windows: Windows, spread: Rows, recipe: Recipe) -> float:
+def validation_loss(network: nn.Module, windows: Windows, spread: Rows, recipe: Recipe) -> float:
     """The loss over all windows of a part."""
     network.eval()
     with torch.no_grad():
@@ -215,7 +229,7 @@ def served(weights: Path, rows: Rows) -> Rows:
     return answers
 
 
-def _loss(network: Residual, windows: Windows, places: npt.NDArray[np.int64], spread: Rows, recipe: Recipe) -> Tensor:
+def _loss(network: nn.Module, windows: Windows, places: npt.NDArray[np.int64], spread: Rows, recipe: Recipe) -> Tensor:
     """Squared error of the expected change, and pinball loss of both ends, where the truth is known; in spreads.
 
     The ends do not pull at the middle: it stays the mean, which the root mean square error is measured by.
@@ -234,6 +248,21 @@ def _loss(network: Residual, windows: Windows, places: npt.NDArray[np.int64], sp
 
 def _pinball(over: Tensor, share: float) -> Tensor:
     return torch.maximum(share * over, (share - 1) * over)
+
+
+def _shares(person: npt.NDArray[np.int64], evenness: float) -> npt.NDArray[np.float64]:
+    """How likely each window is drawn; sums to 1."""
+    _, member, counts = np.unique(person, return_inverse=True, return_counts=True)
+    weight = counts[member].astype(np.float64) ** -evenness
+    share: npt.NDArray[np.float64] = weight / weight.sum()
+    return share
+
+
+def _follow(kept: nn.Module, network: nn.Module, memory: float) -> None:
+    """Moves the average a step towards the weights."""
+    with torch.no_grad():
+        for mean, now in zip(kept.parameters(), network.parameters(), strict=True):
+            mean.lerp_(now, 1 - memory)
 
 
 def _rate(step: int, steps: int) -> float:
