@@ -48,11 +48,11 @@ class Recipe:
     rate: float = 2e-3
     decay: float = 1e-4
     batch: int = 1024
-    epochs: int = 30
+    epochs: int = 12
     windows: int = 200_000
     tails: float = 0.5
     memory: float = 0.998
-    evenness: float = 0.0
+    evenness: float = 0.5
 
 
 class Residual(nn.Module):
