@@ -36,7 +36,7 @@ def show(model: Model, verdict: ForecastVerdict) -> None:
     """Prints the verdict for a person."""
     console = Console(highlight=False)
     rows = Table(
-        "ahead", "RMSE, mg/dL", "MAE", "R²", "to persist.", "to linear", title=f"{verdict.model} {verdict.version}"
+        "ahead", "RMSE, mg/dL", "MAE", "R²", "/ persist.", "/ linear", title=f"{verdict.model} {verdict.version}"
     )
     rows.add_column(f"in {verdict.nominal:.0%}")
     for minutes in forecasting.REPORTED_MINUTES:
@@ -58,10 +58,11 @@ def show(model: Model, verdict: ForecastVerdict) -> None:
         f"{verdict.windows} windows of {verdict.people} people, {verdict.refused} refused; {verdict.served_by}. "
         "Second lines are 95 % intervals over people."
     )
-    console.print(f"In the intervals: {_words(verdict.coverage, 3, ' ')}; by the newest reading in mg/dL: {ranges}.")
+    console.print(f"In the intervals: {verdict.coverage[0]:.3f}; by the newest reading in mg/dL: {ranges}.")
     console.print(model.card.notice)
 
 
-def _words(figure: Figure, digits: int, between: str = "\n") -> str:
+def _words(figure: Figure, digits: int) -> str:
+    """Value and, on a second line, its interval: narrow enough for a table on 80 columns."""
     value, low, high = (f"{part:.{digits}f}" for part in figure)
-    return value if low == "nan" else f"{value}{between}({low}-{high})"
+    return value if low == "nan" else f"{value}\n{low}-{high}"

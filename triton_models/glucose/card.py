@@ -29,7 +29,7 @@ CARD = ModelCard(
         "not in the forecast.",
         "Learnt on 72 people of six studies, most of them with type 1 diabetes; other sensors, children, pregnancy and "
         "intensive care have not been measured apart.",
-        "The interval is meant to hold nine of ten; measured 0.90 over all, 0.88 below 70 mg/dL, 0.87 to 0.95 by study.",
+        "The interval should hold nine of ten; measured: 0.90 over all, 0.88 below 70 mg/dL, 0.87 to 0.95 by study.",
         "Needs 3 readings over 10 minutes or more within the last hour; forecasts across gaps were not measured apart.",
         "The same for every wearer: nothing of a wearer is learnt or kept beyond the window.",
     ),
