@@ -40,6 +40,12 @@ def test_vitals_are_measured_against_the_naive_loop_and_beat_it(running: stack.R
     assert found["figures"]["end_to_end"]["unit"] == "events/s"
 
 
+def test_glucose_is_measured_against_the_naive_loop_and_beats_it(running: stack.RunningStack) -> None:
+    found = bench(running, "cgm", "--repeats", "1", "--count", "400")
+    assert found["ratios"]["over_naive"] > 1
+    assert found["figures"]["end_to_end"]["unit"] == "readings/s"
+
+
 def test_images_are_measured_against_triton_driven_directly_and_run_in_batches(running: stack.RunningStack) -> None:
     found = bench(running, "imaging", "--repeats", "1", "--count", "48", "--side", "256")
     assert 0 < found["ratios"]["end_to_end_over_direct_triton"] < 5

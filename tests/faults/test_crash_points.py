@@ -9,14 +9,16 @@ import pytest
 from tests.support import faults
 from tests.support.oracle import Oracle
 from tests.support.plant import Plant, await_condition
-from tests.support.real_events import ears, readings, xrays
+from tests.support.real_events import ears, glucose, readings, xrays
 from tests.support.senders import Flow
 
 EVENTS = 2_000
 IMAGES = 40
 EARS = 16
+WEARERS = 16
 SECONDS = 6.0
 
+LIVE, BACKFILL = "glucose.live.0", "glucose.backfill.0"
 STAT, ROUTINE, SIGNALS, RECORD = "imaging-infer.stat.0", "imaging-infer.routine.0", "signals.0", "record.0"
 FOLLOW_UP = "imaging-follow-up.0"
 
@@ -24,20 +26,22 @@ FOLLOW_UP = "imaging-follow-up.0"
 # acknowledgement of its answers, which is after its step and before its own acknowledgement.
 POINTS = {
     "after decoding": {
-        **dict.fromkeys((STAT, ROUTINE, RECORD, FOLLOW_UP), "after-decode:2"),
+        **dict.fromkeys((STAT, ROUTINE, RECORD, FOLLOW_UP, LIVE, BACKFILL), "after-decode:2"),
         SIGNALS: "after-decode:3",
     },
     "after Triton": {
-        **dict.fromkeys((STAT, ROUTINE), "after-triton:2"),
+        **dict.fromkeys((STAT, ROUTINE, LIVE), "after-triton:2"),
         SIGNALS: "after-triton:3",
         RECORD: "after-commit:1",
+        BACKFILL: "after-commit:1",
     },
     "after the commit": {
         **dict.fromkeys((STAT, ROUTINE, RECORD, FOLLOW_UP), "after-step:2"),
         SIGNALS: "after-commit:3",
+        **dict.fromkeys((LIVE, BACKFILL), "after-commit:2"),
     },
     "before the acknowledgement": {
-        **dict.fromkeys((STAT, ROUTINE, RECORD, FOLLOW_UP), "before-ack:2"),
+        **dict.fromkeys((STAT, ROUTINE, RECORD, FOLLOW_UP, LIVE, BACKFILL), "before-ack:2"),
         SIGNALS: "before-ack:3",
     },
 }
@@ -53,7 +57,8 @@ def test_nothing_is_lost_or_doubled_when_consumers_die(
         os.kill(plant.pid(name), signal.SIGKILL)
     await_condition(lambda: not any(faults.is_armed(plant, name) for name in POINTS[where]), 60.0, "all are armed")
 
-    flow = Flow(plant, readings(EVENTS), [*ears(EARS, tmp_path), *xrays(IMAGES, tmp_path)], seconds=SECONDS)
+    images = [*ears(EARS, tmp_path), *xrays(IMAGES, tmp_path)]
+    flow = Flow(plant, readings(EVENTS), images, glucose(WEARERS), seconds=SECONDS)
     sent = flow.wait()
     # Once to arm it, once at the point: a process that never reached its point would make this test say nothing.
     await_condition(
@@ -65,3 +70,5 @@ def test_nothing_is_lost_or_doubled_when_consumers_die(
 
     assert verdict.faults == []
     assert verdict.fates == {"answered": EVENTS + IMAGES + EARS}
+    assert verdict.glucose.total() == 12 * WEARERS
+    assert verdict.glucose["answered"] >= WEARERS, "each wearer has at least one forecast"

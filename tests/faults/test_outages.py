@@ -9,22 +9,24 @@ import pytest
 from tests.support import faults
 from tests.support.oracle import Oracle
 from tests.support.plant import PARTS, Plant, await_condition
-from tests.support.real_events import readings, xrays
+from tests.support.real_events import glucose, readings, xrays
 from tests.support.senders import IMAGE_TASK, Flow
 
 EVENTS = 2_000
 IMAGES = 30
+WEARERS = 40
 OUTAGE_S = 20.0
 SECONDS = OUTAGE_S + 8.0
 
 # Who is killed while the server is away: what it holds in flight then was waiting for longer than any commit.
 KILLED = {
-    "database": ("signals.0", "record.0"),
-    "redis": ("loop.0",),
-    "kafka": ("signals.0", "imaging-infer.routine.0"),
-    "triton": ("signals.0", "imaging-infer.routine.0"),
+    "database": ("signals.0", "record.0", "glucose.live.0"),
+    "redis": ("loop.0", "glucose.live.0"),
+    "kafka": ("signals.0", "imaging-infer.routine.0", "glucose.backfill.0"),
+    "triton": ("signals.0", "imaging-infer.routine.0", "glucose.live.0"),
 }
-# Who must be seen parked, for what: proof that the outage reached somebody. Redis holds nothing that these lanes need.
+# Who must be seen parked, for what: proof that the outage reached somebody. Without Redis no lane waits: windows
+# come from the database.
 PARKED = {
     "database": ("signals", "database"),
     "triton": ("signals", "triton"),
@@ -47,7 +49,7 @@ def _nobody_parked(plant: Plant) -> bool:
 def test_nothing_is_lost_or_put_aside_when_a_server_is_away_for_20_s_and_then_killed(
     plant: Plant, oracle: Oracle, tmp_path: Path, part: str
 ) -> None:
-    flow = Flow(plant, readings(EVENTS), xrays(IMAGES, tmp_path), seconds=SECONDS)
+    flow = Flow(plant, readings(EVENTS), xrays(IMAGES, tmp_path), glucose(WEARERS), seconds=SECONDS)
     time.sleep(2.0)  # so that work is in flight
     with faults.stopped(plant, part):
         back_at = time.monotonic() + OUTAGE_S
@@ -66,6 +68,9 @@ def test_nothing_is_lost_or_put_aside_when_a_server_is_away_for_20_s_and_then_ki
 
     assert verdict.faults == []
     assert verdict.fates == {"answered": EVENTS + IMAGES}
+    assert verdict.glucose.total() == 12 * WEARERS
+    if part == "redis":
+        assert plant.metric("glucose.backfill", 0, "clinstream_window_reads_total", source="fallback") > 0
     assert oracle.dead_letters() == []
     await_condition(lambda: _nobody_parked(plant), 30.0, "every lane goes on")
 

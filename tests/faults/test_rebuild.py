@@ -8,15 +8,16 @@ import pytest
 
 from tests.support.oracle import Oracle
 from tests.support.plant import Plant
-from tests.support.real_events import readings, xrays
+from tests.support.real_events import glucose, readings, xrays
 from tests.support.senders import Acknowledged, Flow
 
-PROJECTIONS = ("visible", "answers", "outcomes", "images")
+PROJECTIONS = ("visible", "answers", "outcomes", "images", "readings")
 SAME = {
     "visible": "object_id, content, task, revision, answer_id::text, event_id::text, supersedes::text, simulated",
     "answers": "answer_id::text, event_id::text, content, task, version, label, score, arm, release_epoch, batch_size",
     "outcomes": "event_id::text, task, fate, answer_id::text, object_id, content",
     "images": "event_id::text, object_id, subject_id, study_id, blob_uri",
+    "readings": "subject_id, simulated, measured_at, content, revision, event_id::text, glucose_mg_dl, observed_at",
 }
 
 
@@ -26,7 +27,7 @@ def _everything(plant: Plant) -> dict[str, set[tuple[Any, ...]]]:
 
 
 def _answer_some(plant: Plant, oracle: Oracle, folder: Path) -> Acknowledged:
-    sent = Flow(plant, readings(100), xrays(8, folder), seconds=0.0).wait()
+    sent = Flow(plant, readings(100), xrays(8, folder), glucose(4), seconds=0.0).wait()
     verdict = oracle.judge(sent)
     assert verdict.faults == []
     assert verdict.fates == {"answered": 108}

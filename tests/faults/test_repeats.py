@@ -17,10 +17,11 @@ import triton_models
 from adapters import repository, triton
 from adapters.clock import SystemClock
 from adapters.database import Database
+from adapters.windows import RedisWindows
 from tests.support.oracle import Oracle
 from tests.support.plant import Plant, await_condition
-from tests.support.real_events import readings, storage_object, xray
-from tests.support.senders import IMAGE_TASK, VITALS_TASK, Acknowledged, dispatch, send_vitals
+from tests.support.real_events import glucose, readings, storage_object, xray
+from tests.support.senders import IMAGE_TASK, VITALS_TASK, Acknowledged, dispatch, send_glucose, send_vitals
 
 
 def test_one_result_is_visible_when_the_same_reading_is_sent_five_times(plant: Plant, oracle: Oracle) -> None:
@@ -35,6 +36,28 @@ def test_one_result_is_visible_when_the_same_reading_is_sent_five_times(plant: P
     assert verdict.faults == []
     assert verdict.fates == {"answered": 40}
     assert _visible(plant, list(sent.events)) == 40
+
+
+def test_one_result_is_visible_and_one_reading_kept_when_glucose_is_sent_five_times(
+    plant: Plant, oracle: Oracle
+) -> None:
+    """GL5: the repeats come while Redis is flushed and by the other lane."""
+    todo = glucose(4)
+    sent = Acknowledged()
+    for number in range(5):
+        turned = [replace(each, lane="backfill" if each.lane == "live" else "live") for each in todo]
+        send_glucose(plant, turned if number % 2 else todo, sent)
+        if number == 2:
+            assert oracle.judge(sent).faults == []
+            asyncio.run(_flush(plant))
+
+    verdict = oracle.judge(sent)
+    _everything_read(plant)
+
+    assert len(sent.events) == 48
+    assert oracle.judge(sent).faults == []
+    assert verdict.glucose["answered"] >= 4
+    assert _visible(plant, list(sent.events)) == verdict.glucose["answered"]
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless], ids=lambda uid: uid.name)
@@ -89,6 +112,12 @@ def test_the_first_result_stays_when_an_event_comes_again_after_the_served_versi
     assert verdict.faults == []
     assert verdict.fates == {"answered": 31}
     assert _versions(plant, list(sent.events)) == before
+
+
+async def _flush(plant: Plant) -> None:
+    windows = RedisWindows(plant.settings.redis_url, SystemClock())
+    assert await windows.clear()
+    await windows.close()
 
 
 def _recoded(found: pydicom.Dataset, syntax: pydicom.uid.UID) -> pydicom.Dataset:

@@ -7,12 +7,13 @@ from pathlib import Path
 from tests.support import faults
 from tests.support.oracle import Oracle
 from tests.support.plant import Plant
-from tests.support.real_events import ears, readings, xrays
+from tests.support.real_events import ears, glucose, readings, xrays
 from tests.support.senders import Flow
 
 EVENTS = 2_000
 IMAGES = 60
 EARS = 24
+WEARERS = 40
 SECONDS = 25.0
 SEED = 20260131
 # Two commits of a consumer. What it holds is held for that long before it is killed, or hardly ever would a commit
@@ -28,7 +29,7 @@ def test_nothing_is_lost_when_each_process_is_killed_at_random_while_events_flow
     chance.shuffle(victims)
     images = [*xrays(IMAGES, tmp_path), *ears(EARS, tmp_path)]
     chance.shuffle(images)
-    flow = Flow(plant, readings(EVENTS), images, seconds=SECONDS)
+    flow = Flow(plant, readings(EVENTS), images, glucose(WEARERS), seconds=SECONDS)
     killed: dict[str, int] = {}
     for victim in victims:
         time.sleep(chance.uniform(0.2, 1.6))
@@ -44,7 +45,9 @@ def test_nothing_is_lost_when_each_process_is_killed_at_random_while_events_flow
 
     verdict = oracle.judge(sent)
 
-    assert len(sent.events) == EVENTS + IMAGES + EARS
+    everything = EVENTS + IMAGES + EARS + 12 * WEARERS
+    assert len(sent.events) == everything
     assert verdict.faults == []
     assert verdict.fates == {"answered": EVENTS + IMAGES + EARS}
-    assert verdict.reconciled["answered"] == EVENTS + IMAGES + EARS
+    assert verdict.glucose.total() == 12 * WEARERS
+    assert verdict.reconciled["answered"] + verdict.reconciled["refused"] == everything

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from clinstream import __main__ as clinstream
 from schemas import topics
 from tests.support.plant import Plant
-from tests.support.senders import Acknowledged
+from tests.support.senders import GLUCOSE_TASK, Acknowledged
 
 DEAD = (topics.DEAD_FAILED, topics.DEAD_UNPROCESSABLE)
-TASKS = ("chest_xray", "icu_mortality", "otoscope_screening", "otoscope_diagnosis")
+TASKS = ("chest_xray", "icu_mortality", "otoscope_screening", "otoscope_diagnosis", GLUCOSE_TASK)
 FOLLOW_UPS = {"otoscope_screening": "otoscope_diagnosis"}
 RESULTS = tuple(topics.results_topic(task) for task in TASKS)
 ASK_EVERY_S = 0.5
@@ -97,9 +97,15 @@ def _record(record: Any) -> Record:
 
 @dataclass
 class Verdict:
-    """What was found of the acknowledged events; `faults` is empty when every promise was kept."""
+    """What was found of the acknowledged events; `faults` is empty when every promise was kept.
+
+    `glucose` are the fates of glucose readings, which depend on who was in a batch with whom; `unread` counts those
+    that are not, or not only once, among the wearers' readings.
+    """
 
     fates: Counter[str] = field(default_factory=Counter)
+    glucose: Counter[str] = field(default_factory=Counter)
+    unread: int = 0
     lost: list[str] = field(default_factory=list)
     unpublished: list[str] = field(default_factory=list)
     published_twice: list[tuple[str, str, str]] = field(default_factory=list)
@@ -115,6 +121,8 @@ class Verdict:
             found.append(f"{len(self.lost)} acknowledged events have no outcome, for example {self.lost[:3]}")
         if self.unpublished:
             found.append(f"{len(self.unpublished)} visible results never reached subscribers: {self.unpublished[:3]}")
+        if self.unread:
+            found.append(f"{self.unread} acknowledged glucose readings are not stored exactly once")
         if self.published_twice:
             found.append(f"{len(self.published_twice)} contents have several results: {self.published_twice[:3]}")
         if self.dead:
@@ -181,10 +189,16 @@ class Oracle:
             if found == "answered" and task in FOLLOW_UPS and not second:
                 verdict.lost.append(f"{event} for {FOLLOW_UPS[task]}")
                 continue
-            verdict.fates[found] += 1
+            (verdict.glucose if task == GLUCOSE_TASK else verdict.fates)[found] += 1
             if "dead" in (found, second):
                 verdict.dead.append(event)
         if not verdict.lost:
+            stored = self._plant.sql(
+                "SELECT count(*), count(DISTINCT event_id) FROM readings WHERE event_id = ANY($1::text[]::uuid[])",
+                list(sent.events),
+            )[0]
+            expected = verdict.glucose.total()
+            verdict.unread = abs(expected - int(stored[0])) + abs(expected - int(stored[1]))
             self._look_at_results(sent, verdict)
         return verdict
 
@@ -200,5 +214,5 @@ class Oracle:
             list(sent.events),
         )
         verdict.unpublished = [answer for *key, answer in visible if answer not in published[key[0], key[1], key[2]]]
-        answered = verdict.fates["answered"]
+        answered = verdict.fates["answered"] + verdict.glucose["answered"]
         assert len(visible) >= answered, f"{answered} events count as answered, only {len(visible)} results are visible"

@@ -4,11 +4,12 @@ import csv
 import gzip
 import io
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
@@ -21,6 +22,8 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from clinstream import samples
 from clinstream.sending.objects import StorageObject, load
 from clinstream.sending.wrap import Wrapping, wrap
+from schemas import ids
+from schemas.events import GlucoseObserved
 from tests.support.plant import ROOT
 from triton_models.icu_mortality.preprocess import FEATURES
 
@@ -58,6 +61,40 @@ def readings(number: int) -> list[dict[str, Any]]:
         n = next(_numbers)
         at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(milliseconds=n)
         found.append({"stay": f"{_run}-{n % 400}", "measured_at": at.isoformat(), "features": rows()[n % len(rows())]})
+    return found
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A glucose reading and the lane that its door would choose."""
+
+    event: GlucoseObserved
+    lane: Literal["live", "backfill"]
+
+
+def glucose(wearers: int) -> list[Observed]:
+    """An hour of each of that many wearers, up to now: six older readings for the backfill lane, then six live ones."""
+    found = []
+    now = datetime.now(UTC).replace(microsecond=0)
+    for _ in range(wearers):
+        n = next(_numbers)
+        subject = ids.subject_id(b"tests", "", f"{_run}-{n}")
+        for step in range(12):
+            at = now - timedelta(minutes=5 * (11 - step))
+            mg_dl = round(120 + 50 * math.sin(n + step / 3))
+            thing, content = ids.reading_object_id(subject, at), ids.reading_content(mg_dl)
+            event = GlucoseObserved(
+                event_id=ids.event_id(thing, content),
+                object_id=thing,
+                content=content,
+                subject_id=subject,
+                glucose_mg_dl=mg_dl,
+                raw_value=mg_dl,
+                raw_unit="mg/dL",
+                measured_at=at,
+                observed_at=now,
+            )
+            found.append(Observed(event, "backfill" if step < 6 else "live"))
     return found
 
 

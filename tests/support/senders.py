@@ -1,5 +1,6 @@
 """Senders through the real doors, each with its own list of what was acknowledged; nothing is judged."""
 
+import asyncio
 import json
 import threading
 import time
@@ -11,13 +12,19 @@ from typing import Any
 
 import httpx
 
+from adapters.clock import SystemClock
+from adapters.kafka import KafkaPublisher, Message
 from clinstream.sending import store
 from clinstream.sending.objects import StorageObject
+from schemas.errors import BrokerUnavailable
+from tests.support import log
 from tests.support.plant import Plant
+from tests.support.real_events import Observed
 
-VITALS_TASK, IMAGE_TASK, EAR_TASK = "icu_mortality", "chest_xray", "otoscope_screening"
+VITALS_TASK, IMAGE_TASK, EAR_TASK, GLUCOSE_TASK = "icu_mortality", "chest_xray", "otoscope_screening", "glucose"
 VISIBLE_LIGHT = "1.2.840.10008.5.1.4.1.1.77.1."
 POST = 50
+GLUCOSE_POST = 24
 GIVE_UP_S = 150.0
 
 
@@ -114,17 +121,56 @@ def dispatch(plant: Plant, todo: Sequence[StorageObject], *, urgent: bool = Fals
     return store.send(todo, where, associations=2, pause=time.sleep)
 
 
+def send_glucose(plant: Plant, todo: Sequence[Observed], sent: Acknowledged, *, seconds: float = 0.0) -> None:
+    """Puts readings onto their lanes as a door does, spread over `seconds`; repeats what is not acknowledged."""
+    asyncio.run(_publish(plant, todo, sent, seconds))
+
+
+async def _publish(plant: Plant, todo: Sequence[Observed], sent: Acknowledged, seconds: float) -> None:
+    posts = [todo[start : start + GLUCOSE_POST] for start in range(0, len(todo), GLUCOSE_POST)]
+    began = time.monotonic()
+    for number, post in enumerate(posts):
+        await asyncio.sleep(max(0.0, began + seconds * number / len(posts) - time.monotonic()))
+        until = time.monotonic() + GIVE_UP_S
+        messages = [log.glucose(each.event, each.lane) for each in post]
+        while not await _acknowledged(plant, messages):
+            sent.again()
+            assert time.monotonic() < until, "Kafka took nothing for too long"
+            await asyncio.sleep(0.3)
+        for each in post:
+            sent.note(str(each.event.event_id), GLUCOSE_TASK)
+
+
+async def _acknowledged(plant: Plant, messages: Sequence[Message]) -> bool:
+    publisher = KafkaPublisher(plant.settings.kafka, SystemClock())
+    try:
+        await publisher.start()
+        await publisher.publish_many(messages)
+    except BrokerUnavailable:
+        return False
+    finally:
+        await publisher.stop()
+    return True
+
+
 class Flow:
-    """Vitals and images on their way at the same time while a test does its worst; `wait` ends when all is sent."""
+    """Vitals, images and glucose on their way while a test does its worst; `wait` ends when all is sent."""
 
     def __init__(
-        self, plant: Plant, vitals: Sequence[dict[str, Any]], images: Sequence[StorageObject], *, seconds: float
+        self,
+        plant: Plant,
+        vitals: Sequence[dict[str, Any]],
+        images: Sequence[StorageObject],
+        glucose: Sequence[Observed] = (),
+        *,
+        seconds: float,
     ) -> None:
         self.sent = Acknowledged()
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="flow")
+        self._pool = ThreadPoolExecutor(3, thread_name_prefix="flow")
         self._works = [
             self._pool.submit(send_vitals, plant, vitals, self.sent, seconds=seconds),
             self._pool.submit(send_images, plant, images, self.sent, seconds=seconds),
+            self._pool.submit(send_glucose, plant, glucose, self.sent, seconds=seconds),
         ]
 
     def acknowledged(self, task: str) -> int:

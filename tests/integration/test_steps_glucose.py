@@ -1,0 +1,113 @@
+"""The lanes of glucose with the real model, Triton, PostgreSQL and Redis, called as the loop calls them."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+import triton_models
+from adapters import bootstrap
+from adapters.bootstrap import Services
+from adapters.settings import Settings, TritonSettings
+from clinstream.benches import load
+from consumers import pipelines
+from schemas import ids
+from schemas.events import Answer, GlucoseObserved
+from schemas.windows import GlucoseWindow
+from tests.support import served, steps
+from tests.support.glucose import fate, result
+
+TASK = "glucose"
+
+
+@pytest.fixture
+async def services(
+    database: Settings, triton: TritonSettings, redis_url: str, tmp_path: Path
+) -> AsyncIterator[Services]:
+    settings = served.together(None, database, triton, tmp_path).model_copy(update={"redis_url": redis_url})
+    await served.serve_models(settings)
+    needs = pipelines.PIPELINES["glucose.live"].needs - {"publisher"}
+    async with bootstrap.services(settings, needs, cards=pipelines.cards()) as found:
+        yield found
+
+
+async def run(services: Services, lane: str, events: list[GlucoseObserved]) -> list[str | Answer]:
+    """What became of each event: its answer, or its fate."""
+    name = f"glucose.{lane}"
+    step = pipelines.PIPELINES[name].build(services.settings, services, name)
+    outcomes = await step([steps.delivery(event, f"observed.{name}", place) for place, event in enumerate(events)])
+    return [result(each).answer if fate(each) == "answered" else fate(each) for each in outcomes]
+
+
+def past(wearers: list[str], minutes: list[int]) -> list[GlucoseObserved]:
+    """Readings of all wearers, so many minutes ago."""
+    now = datetime.now(UTC)
+    return [event for ago in minutes for event in load.readings(wearers, now - timedelta(minutes=ago))]
+
+
+async def test_readings_of_both_lanes_make_the_forecast_that_the_model_gives_alone(services: Services) -> None:
+    """GL1, GL2, GL3, GL5: intervals at every horizon; backfill is stale while it is the newest, and counts later."""
+    wearers = load.wearers(20)
+    older = past(wearers, [60, 55, 50, 45, 40, 35, 30, 25, 20])
+    newer = past(wearers, [15, 10, 5, 0])
+    backfilled = await run(services, "backfill", older)
+    assert backfilled[:-20] == ["superseded"] * 160
+    assert {answer.label for answer in backfilled[-20:] if isinstance(answer, Answer)} == {"stale"}
+    found = await run(services, "live", newer)
+    assert found[:-20] == ["superseded"] * 60
+    answers = [answer for answer in found if isinstance(answer, Answer)]
+    assert len(answers) == 20
+
+    model = triton_models.discover()[TASK]
+    mine = [event for event in (*older, *newer) if event.subject_id == wearers[7]]
+    window = GlucoseWindow([e.measured_at.timestamp() for e in mine], [e.glucose_mg_dl for e in mine])
+    outputs = await services.inference.infer(
+        f"{TASK}-{model.card.version.replace('.', '_')}",
+        {model.card.inputs[0].name: model.prepare(window)[np.newaxis]},
+        priority=2,
+        deadline_s=10,
+    )
+    (answer,) = [answer for answer in answers if answer.subject_id == wearers[7]]
+    assert answer.forecast == model.decode(outputs)[0].forecast
+    assert [point.horizon_minutes for point in answer.forecast] == list(model.card.horizons_minutes)
+    assert all(point.low <= point.glucose_mg_dl <= point.high for point in answer.forecast)
+    assert answer.inputs == (mine[0].object_id, mine[-1].object_id)
+    assert answer.notice == model.card.notice
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+async def test_the_next_forecast_is_the_same_when_redis_was_flushed(services: Services, flushed: bool) -> None:
+    """GL5: Redis is a cache that PostgreSQL rebuilds."""
+    wearers = load.wearers(2)
+    before = past(wearers, [20, 15, 10, 5])
+    # The same values for both wearers of the pair, so that their forecasts must be equal.
+    values = [event.glucose_mg_dl for event in before if event.subject_id == wearers[0]]
+    shaped = [_as(event, values[place // 2]) for place, event in enumerate(before)]
+    await run(services, "live", shaped)
+    last = [_as(event, 120.0) for event in past(wearers, [0])]
+    (first,) = await run(services, "live", last[:1])
+    if flushed:
+        assert await services.windows.clear()
+    assert (await services.windows.get([(wearers[1], True)]) == {}) is flushed
+    (second,) = await run(services, "live", last[1:])
+    assert isinstance(first, Answer)
+    assert isinstance(second, Answer)
+    assert first.forecast == second.forecast
+    assert len(first.forecast) > 0
+
+
+async def test_a_batch_again_publishes_the_same_results_and_too_few_readings_are_refused(services: Services) -> None:
+    events = past(load.wearers(3), [15, 10, 5, 0])
+    lone = past(load.wearers(1), [0])
+    first = await run(services, "live", [*events, *lone])
+    assert first[-1] == "refused"
+    assert await run(services, "live", [*events, *lone]) == first
+
+
+def _as(event: GlucoseObserved, mg_dl: float) -> GlucoseObserved:
+    content = ids.reading_content(mg_dl)
+    identity = ids.event_id(event.object_id, content)
+    return msgspec.structs.replace(event, glucose_mg_dl=mg_dl, raw_value=mg_dl, content=content, event_id=identity)
