@@ -10,16 +10,19 @@ from clinstream.told import score_of, told
 if TYPE_CHECKING:
     from clinstream.whereabouts.way import Way
 
+# A wearer has hundreds of events a day.
+MOST = 20
+
 
 def where(
     thing: Annotated[
         str,
         typer.Argument(
             metavar="THING",
-            help="Accession number, SOP or Study Instance UID, stay, patient id, event id or result id.",
+            help="Accession number, SOP or Study Instance UID, stay, wearer, patient id, event id or result id.",
         ),
     ],
-    issuer: Annotated[str, typer.Option(help="Issuer of a stay or patient id, where there is one.")] = "",
+    issuer: Annotated[str, typer.Option(help="Issuer of a stay, wearer or patient id, where there is one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array, for machines.")] = False,
 ) -> None:
     """Show one thing's whole way: stored, events, lanes, model, result, and the hop where it waits now.
@@ -36,8 +39,10 @@ def where(
     elif not found:
         print("Nothing is known of it: neither the doors nor the database have seen it.")
     else:
-        for way in found:
+        for way in found[-MOST:]:
             _show(way)
+        if len(found) > MOST:
+            print(f"These are the latest {MOST} of {len(found)} events; --json tells all.")
     raise typer.Exit(0 if found else 1)
 
 
