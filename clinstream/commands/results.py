@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 AGO = re.compile(r"(\d+)([smhd])")
 SHORT = 14
+WIDTH = 130
 WHY = "Why, in words that subscribers read as well: no names, no numbers of people."
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -148,6 +149,8 @@ def _show(found: "list[StoredResult]", lineage: bool) -> None:
     from rich.table import Column, Table
 
     console = Console(highlight=False)
+    if console.width < WIDTH:  # a line that a narrow terminal breaks reads better than columns of three letters
+        console = Console(highlight=False, width=WIDTH)
     since, model, score, thing = (Column(name, no_wrap=True) for name in ("since", "model", "score", "object"))
     table = Table(since, model, "answer", score, "rev", thing, "use", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for each in found:
