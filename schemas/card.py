@@ -96,13 +96,14 @@ class ModelCard:
     """Everything that the rest of the system needs to know of one model.
 
     `name` is the task and the folder under `triton_models/`; `version` is semantic (MAJOR schema, MINOR retrain,
-    PATCH fix). `train` is the dotted path of the training function. Probabilities come out in the order of
-    `labels`. Scores inside `abstention_band` (inclusive, same scale as the threshold) are answered as abstained; for a
-    task of several classes the band is on the probability of the likeliest label. `operating_point` is None where no
-    single threshold decides (several classes, forecasts); `positive_label` is then empty. `pixels` says what `prepare`
-    is given of an image: (rows, columns) of grey or (rows, columns, 3) of sRGB, both uint8. `horizons_minutes` are the
-    times ahead that a forecast speaks of. `synonyms` says which of `labels` a label of reference data means ("": the
-    question is not put to such a case), for evaluation.
+    PATCH fix). `train` is the dotted path of the training function, `judge` that of the one that measures weights on
+    frozen rows (empty: no candidate can be gated). Probabilities come out in the order of `labels`. Scores inside
+    `abstention_band` (inclusive, same scale as the threshold) are answered as abstained; for a task of several classes
+    the band is on the probability of the likeliest label. `operating_point` is None where no single threshold decides
+    (several classes, forecasts); `positive_label` is then empty. `pixels` says what `prepare` is given of an image:
+    (rows, columns) of grey or (rows, columns, 3) of sRGB, both uint8. `horizons_minutes` are the times ahead that a
+    forecast speaks of. `synonyms` says which of `labels` a label of reference data means ("": the question is not put
+    to such a case), for evaluation.
     """
 
     name: str
@@ -123,6 +124,7 @@ class ModelCard:
     serving: Serving
     gate: Gate
     retrain_after: int
+    judge: str = ""
     approval: Literal["person", "automatic"] = "person"
     pixels: Pixels = "grey"
     follow_up: FollowUp | None = None

@@ -17,11 +17,13 @@ import numpy.typing as npt
 from schemas.card import ModelCard
 from schemas.errors import RejectedInput, StepFailed, UserError
 from schemas.findings import Finding
+from triton_models.figures import Figure
 
 Tensor = npt.NDArray[Any]
 Prepare = Callable[[Any], Tensor]
 PrepareMany = Callable[[Sequence[Any]], tuple[Tensor, Mapping[int, RejectedInput]]]
 Decode = Callable[[Mapping[str, Tensor]], Sequence[Finding]]
+Judge = Callable[[Path, Path, ModelCard], Mapping[str, Figure]]
 
 _SEMANTIC = re.compile(r"\d+\.\d+\.\d+")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -49,8 +51,21 @@ class Model:
     @property
     def train(self) -> Callable[..., Any]:
         """The training function named by the card; imported on use only, because it brings torch along."""
-        module, _, name = self.card.train.rpartition(".")
-        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        function: Callable[..., Any] = _function(self.card.train)
+        return function
+
+    @property
+    def judge(self) -> Judge:
+        """The judging function named by the card; imported on use only. Raises UserError where the card names none.
+
+        `judge(weights, holdout, card)` runs the ONNX file over the frozen rows of `holdout` and returns figures
+        (value, low, high) by name, the gate's metric among them, so that two versions can be held against each other.
+        """
+        if not self.card.judge:
+            raise UserError(
+                f"The card of {self.card.name} names no `judge`: no version of it can be held against another."
+            )
+        function: Judge = _function(self.card.judge)
         return function
 
 
@@ -169,8 +184,16 @@ def _card_problems(card: ModelCard, folder: Path) -> list[str]:
             1 <= size <= card.serving.max_batch_size for size in card.serving.preferred_batch_sizes
         ),
         f"the training function {card.train!r} must be a dotted path to a module of this project": _exists(card.train),
+        f"the judging function {card.judge!r} must be a dotted path to a module of this project, or empty": (
+            not card.judge or _exists(card.judge)
+        ),
     }
     return [phrase for phrase, holds in checks.items() if not holds]
+
+
+def _function(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def _distinct(names: Sequence[str]) -> bool:

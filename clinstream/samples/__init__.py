@@ -10,6 +10,12 @@ reads (a hand, an ear)."""
 VITALS = PACK / "vitals"
 """60 intensive-care stays for `clinstream send vitals`: a CSV and a JSON file."""
 
+ICU_TRAINING = PACK / "icu_mortality"
+"""Rows for `clinstream train icu_mortality`: training, validation, frozen hold-out; none of the stays of `VITALS`."""
+
+VITALS_OUTCOMES = PACK / "stays_outcomes.csv"
+"""What became of the stays of `VITALS`, by recordid; never sent through a door."""
+
 
 def size_bytes() -> int:
     """How much the pack weighs; at most 3 MB."""

@@ -14,12 +14,13 @@ import pytest
 pytest.importorskip("torch", reason="training needs requirements/train.lock")
 
 from schemas.errors import UserError
-from triton_models.icu_mortality import graph, report, scaling, table
-from triton_models.icu_mortality import train as training
+from triton_models.icu_mortality import graph, network, report, scaling, table
+from triton_models.icu_mortality.calibration import calibrate
 from triton_models.icu_mortality.preprocess import FEATURES
-from triton_models.icu_mortality.train import Recipe, calibrate, train
+from triton_models.icu_mortality.recipe import Recipe
+from triton_models.icu_mortality.train import train
 
-NARROW = Recipe(epochs=4)
+NARROW = Recipe(epochs=4, members=2)
 
 
 def write_table(path: Path, rows: int, *, deaths: float = 0.3, seed: int = 0) -> Path:
@@ -103,7 +104,7 @@ def test_validation_and_test_rows_do_not_move_the_scaling(finished: tuple[Path, 
     data, folder = finished
     found = table.read(data)
     parts = table.split(found.positive)
-    fitted = scaling.fit(found.rows[parts["train"]])
+    fitted = scaling.fit(found.rows[parts["train"]], NARROW.ramps)
     import onnx
     from onnx import numpy_helper
 
@@ -112,22 +113,30 @@ def test_validation_and_test_rows_do_not_move_the_scaling(finished: tuple[Path, 
     }
     for name in ("median", "low", "high", "mean", "deviation"):
         np.testing.assert_array_equal(held[name], getattr(fitted, name))
+    for place, (start, width) in enumerate(fitted.ramps):
+        np.testing.assert_array_equal(held[f"ramp{place}_start"], start)
+        np.testing.assert_array_equal(held[f"ramp{place}_width"], width)
     everything = scaling.fit(found.rows)
     assert not np.array_equal(everything.mean, fitted.mean)
 
 
-def test_the_served_graph_gives_what_the_trained_network_gives(tmp_path: Path) -> None:
-    """Served = trained: imputation, scaling and calibration are in the graph, not beside it."""
+@pytest.mark.parametrize("ramps", [0, 3])
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_served_graph_gives_what_the_trained_networks_give(tmp_path: Path, members: int, ramps: int) -> None:
+    """Served = trained: imputation, scaling, ramps, the mean of the logits and calibration are in the graph (ME15)."""
     rng = np.random.default_rng(3)
     rows = rng.normal(50, 20, (300, 62)).astype(np.float32)
     rows[rng.random(rows.shape) < 0.3] = np.nan
     died = rng.random(300) < 0.4
-    fitted_scaling = scaling.fit(rows)
+    fitted_scaling = scaling.fit(rows, ramps)
     scaled = fitted_scaling.apply(rows)
-    fitted = training.fit({"train": scaled, "validation": scaled}, {"train": died, "validation": died}, NARROW, seed=1)
+    parts, labels = {"train": scaled, "validation": scaled}, {"train": died, "validation": died}
+    fitted = [network.fit(parts, labels, NARROW, seed=seed) for seed in range(members)]
     slope, offset = 0.8, -0.3
-    graph.write(tmp_path / "icu_mortality.onnx", fitted_scaling, fitted.layers(), (slope, offset))
-    expected = 1 / (1 + np.exp(-(slope * fitted.logits(scaled) + offset)))
+    layers = [member.layers() for member in fitted]
+    graph.write(tmp_path / "icu_mortality.onnx", fitted_scaling, layers, (slope, offset))
+    logits = np.mean([member.logits(scaled) for member in fitted], axis=0)
+    expected = 1 / (1 + np.exp(-(slope * logits + offset)))
     answered = served(tmp_path, rows)
     np.testing.assert_allclose(answered[:, 1], expected, atol=2e-6)
     np.testing.assert_allclose(answered.sum(axis=1), 1.0, atol=1e-6)
@@ -163,9 +172,9 @@ def test_a_run_leaves_its_metadata_history_and_charts(finished: tuple[Path, Path
     assert sum(metadata["split_sizes"].values()) == 400
     value, low, high = metadata["figures"]["test_auroc"]
     assert 0.5 < low <= value <= high <= 1
-    history = json.loads((folder / "history.json").read_text())
-    assert len(history) == 4
-    assert {"loss", "val_loss", "train_accuracy", "val_accuracy"} <= set(history[0])
+    histories = json.loads((folder / "history.json").read_text())
+    assert [len(history) for history in histories] == [4, 4], "four epochs of each of two networks"
+    assert {"loss", "val_loss", "train_accuracy", "val_accuracy"} <= set(histories[0][0])
     for name in ("learning_curves", "confusion_matrix", "roc", "reliability", "scores"):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
@@ -173,9 +182,9 @@ def test_a_run_leaves_its_metadata_history_and_charts(finished: tuple[Path, Path
 def test_a_run_can_start_from_the_weights_of_another(finished: tuple[Path, Path], tmp_path: Path) -> None:
     """CC29: starting from trained weights begins with a lower loss than starting from chance."""
     data, folder = finished
-    train(data, tmp_path / "on", recipe=Recipe(epochs=1), init=folder / "weights.npz")
-    train(data, tmp_path / "fresh", recipe=Recipe(epochs=1))
-    on, fresh = (json.loads((tmp_path / name / "history.json").read_text())[0]["loss"] for name in ("on", "fresh"))
+    train(data, tmp_path / "on", recipe=Recipe(epochs=1, members=1), init=folder / "weights.npz")
+    train(data, tmp_path / "fresh", recipe=Recipe(epochs=1, members=1))
+    on, fresh = (json.loads((tmp_path / name / "history.json").read_text())[0][0]["loss"] for name in ("on", "fresh"))
     assert on < fresh
     with pytest.raises(UserError, match=r"is not the weights\.npz of a run with layers \(8,\)"):
         train(data, tmp_path / "odd", recipe=Recipe(sizes=(8,), dropout=(0.1,)), init=folder / "weights.npz")
@@ -189,7 +198,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_cause_and_advice(tmp_path: 
     rows = np.full((40, 124), np.inf, dtype=np.float32)
     died = np.arange(40) % 2 == 0
     with pytest.raises(UserError, match="a scaled feature is not finite"):
-        training.fit({"train": rows, "validation": rows}, {"train": died, "validation": died}, NARROW, seed=1)
+        network.fit({"train": rows, "validation": rows}, {"train": died, "validation": died}, NARROW, seed=1)
 
 
 def test_training_stops_when_validation_no_longer_improves_and_restores_the_best_epoch() -> None:
@@ -197,7 +206,7 @@ def test_training_stops_when_validation_no_longer_improves_and_restores_the_best
     rng = np.random.default_rng(1)
     rows = {part: rng.normal(size=(120, 124)).astype(np.float32) for part in ("train", "validation")}
     died = {part: rng.random(120) < 0.5 for part in rows}
-    fitted = training.fit(rows, died, Recipe(patience=3), seed=1)
+    fitted = network.fit(rows, died, Recipe(patience=3), seed=1)
     losses = [epoch["val_loss"] for epoch in fitted.history]
     assert len(losses) < 100
     assert fitted.best_epoch == int(np.argmin(losses)) + 1 == len(losses) - 3
@@ -223,9 +232,9 @@ def test_training_longer_needs_no_more_memory() -> None:
     rng = np.random.default_rng(1)
     rows = {part: rng.normal(size=(600, 124)).astype(np.float32) for part in ("train", "validation")}
     died = {part: rng.random(600) < 0.5 for part in rows}
-    training.fit(rows, died, Recipe(epochs=3, patience=100), seed=1)
+    network.fit(rows, died, Recipe(epochs=3, patience=100), seed=1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    training.fit(rows, died, Recipe(epochs=30, patience=100), seed=1)
+    network.fit(rows, died, Recipe(epochs=30, patience=100), seed=1)
     grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert grown_mb < 8
 

@@ -1,12 +1,16 @@
 """The packaged samples: small, readable, attributed, and without the outcome that a model is to predict."""
 
 import csv
+import json
 
 from adapters.dicom_reading import decode_dicom
 from clinstream import samples
 from clinstream.sending import objects
 from clinstream.sending.objects import StorageObject
 from clinstream.sending.wrap import Wrapping
+from triton_models import tables
+from triton_models.icu_mortality import table
+from triton_models.icu_mortality.preprocess import FEATURES, prepare
 
 MOST_BYTES = 3_000_000
 
@@ -39,6 +43,23 @@ def test_the_stays_come_without_their_outcome() -> None:
     assert len(rows) == 57
     assert len(rows[0]) == 62 + 2
     assert not any("death" in name.lower() for name in rows[0])
+
+
+def test_the_stays_that_are_sent_are_not_among_those_to_train_and_judge_by() -> None:
+    """CC31: a correction of a sent stay can never meet itself in the frozen hold-out."""
+    divided = table.divide(samples.ICU_TRAINING)
+    assert [len(divided.rows[part]) for part in ("train", "validation", "test")] == [2762, 589, 589]
+    known = {row.tobytes() for rows in divided.rows.values() for row in rows}
+    assert len(known) == 2762 + 589 + 589, "no stay is in two parts"
+    with (samples.VITALS / "stays.csv").open(newline="") as file:
+        sent = {record["recordid"]: record for record in csv.DictReader(file)}
+    sent |= {item["stay"]: item["features"] for item in json.loads((samples.VITALS / "monitor.json").read_text())}
+    rows = [prepare({name: tables.number(name, str(item[name] or "")) for name in FEATURES}) for item in sent.values()]
+    assert not any(row.tobytes() in known for row in rows)
+    with samples.VITALS_OUTCOMES.open(newline="") as file:
+        outcomes = {record["recordid"]: record[table.TARGET] for record in csv.DictReader(file)}
+    assert outcomes.keys() == sent.keys()
+    assert set(outcomes.values()) == {"0", "1"}
 
 
 def test_every_image_is_attributed() -> None:

@@ -5,7 +5,7 @@ from triton_models.icu_mortality.preprocess import FEATURES, PREPROCESSING_VERSI
 
 CARD = ModelCard(
     name="icu_mortality",
-    version="1.0.0",
+    version="1.1.0",
     preprocessing_version=PREPROCESSING_VERSION,
     title="Risk of death in hospital from the first 48 hours of intensive care",
     consumes="vitals",
@@ -36,6 +36,7 @@ CARD = ModelCard(
         "A risk for a group of similar stays, not a forecast for one person.",
     ),
     train="triton_models.icu_mortality.train.train",
+    judge="triton_models.icu_mortality.judge.judge",
     weights="icu_mortality.onnx",
     serving=Serving(
         max_batch_size=256,

@@ -17,11 +17,11 @@ BINS = 10
 
 
 def write(
-    out_dir: Path, history: Sequence[dict[str, float]], scores: Scores, died: Labels, threshold: float
+    out_dir: Path, histories: Sequence[Sequence[dict[str, float]]], scores: Scores, died: Labels, threshold: float
 ) -> list[Path]:
-    """Draws the five charts of the test rows and the history; returns the files."""
+    """Draws the five charts of the test rows and of the history of each network; returns the files."""
     figures = {
-        "learning_curves": _learning(history),
+        "learning_curves": _learning(histories),
         "confusion_matrix": _confusion(scores, died, threshold),
         "roc": _roc(scores, died),
         "reliability": _reliability(scores, died),
@@ -42,11 +42,13 @@ def _axes(title: str, x: str, y: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _learning(history: Sequence[dict[str, float]]) -> Figure:
+def _learning(histories: Sequence[Sequence[dict[str, float]]]) -> Figure:
     figure, axes = _axes("Learning curves", "epoch", "loss")
-    epochs = [row["epoch"] for row in history]
-    for key, label in (("train_loss", "training, without dropout"), ("val_loss", "validation")):
-        axes.plot(epochs, [row[key] for row in history], label=label)
+    lines = (("train_loss", "training, without dropout", "tab:blue"), ("val_loss", "validation", "tab:orange"))
+    for key, label, colour in lines:
+        for place, history in enumerate(histories):
+            epochs, losses = [row["epoch"] for row in history], [row[key] for row in history]
+            axes.plot(epochs, losses, color=colour, label=label if place == 0 else None)
     axes.legend()
     return figure
 

@@ -13,16 +13,18 @@ from triton_models.icu_mortality.scaling import Scaling
 
 Array = npt.NDArray[np.float32]
 OPSET = 17
+RAMP = {"none": np.float32(0), "whole": np.float32(1), "half": np.float32(0.5)}
 IR_VERSION = 9
 
 
 def write(
-    path: Path, scaling: Scaling, layers: Sequence[tuple[Array, Array]], calibration: tuple[float, float]
+    path: Path, scaling: Scaling, members: Sequence[Sequence[tuple[Array, Array]]], calibration: tuple[float, float]
 ) -> None:
     """Writes `features` float32 [batch, 62] (NaN: missing) to `probability` float32 [batch, 2] (survived, died).
 
-    `layers` are (weight [out, in], bias [out]), all but the last followed by ReLU, the last with one output, the
-    logit; `calibration` is (slope, offset) applied to it. The same file gives the same bytes for the same arrays.
+    A member is its layers, (weight [out, in], bias [out]), all but the last followed by ReLU, the last with one output,
+    the logit. `calibration` is (slope, offset) applied to the mean logit of the members. The same arrays give the same
+    bytes.
     """
     graph = _Graph()
     missing = graph.node("IsNaN", ["features"])
@@ -32,12 +34,9 @@ def write(
     centred = graph.node("Sub", [cut, graph.constant("mean", scaling.mean)])
     scaled = graph.node("Div", [centred, graph.constant("deviation", scaling.deviation)])
     flags = graph.node("Cast", [missing], to=TensorProto.FLOAT)
-    value = graph.node("Concat", [scaled, flags], axis=1)
-    for place, (weight, bias) in enumerate(layers):
-        names = [graph.constant(f"weight{place}", weight), graph.constant(f"bias{place}", bias)]
-        value = graph.node("Gemm", [value, *names], transB=1)
-        if place < len(layers) - 1:
-            value = graph.node("Relu", [value])
+    value = graph.node("Concat", [scaled, flags, *graph.ramps(filled, scaling)], axis=1)
+    logits = [graph.member(f"member{place}", value, layers) for place, layers in enumerate(members)]
+    value = graph.node("Mean", logits)
     slope, offset = calibration
     steep = graph.node("Mul", [value, graph.constant("slope", np.array([slope], dtype=np.float32))])
     logit = graph.node("Add", [steep, graph.constant("offset", np.array([offset], dtype=np.float32))])
@@ -62,6 +61,28 @@ class _Graph:
         output = output or f"{kind.lower()}{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output
+
+    def ramps(self, filled: str, scaling: Scaling) -> list[str]:
+        """How far each value has come along each ramp, less a half."""
+        if not scaling.ramps:
+            return []
+        none, whole, half = (self.constant(f"ramp_{name}", np.array([value])) for name, value in RAMP.items())
+        found = []
+        for place, (start, width) in enumerate(scaling.ramps):
+            over = self.node("Sub", [filled, self.constant(f"ramp{place}_start", start)])
+            along = self.node("Div", [over, self.constant(f"ramp{place}_width", width)])
+            along = self.node("Min", [self.node("Max", [along, none]), whole])
+            found.append(self.node("Sub", [along, half]))
+        return found
+
+    def member(self, name: str, value: str, layers: Sequence[tuple[Array, Array]]) -> str:
+        """The logit of one network."""
+        for place, (weight, bias) in enumerate(layers):
+            held = [self.constant(f"{name}_weight{place}", weight), self.constant(f"{name}_bias{place}", bias)]
+            value = self.node("Gemm", [value, *held], transB=1)
+            if place < len(layers) - 1:
+                value = self.node("Relu", [value])
+        return value
 
     def model(self, features: int) -> Any:
         graph = helper.make_graph(

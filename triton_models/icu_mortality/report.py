@@ -14,6 +14,8 @@ from triton_models import figures
 from triton_models.figures import Figure
 from triton_models.icu_mortality import charts
 from triton_models.icu_mortality.card import CARD
+from triton_models.icu_mortality.judge import calibration_error
+from triton_models.icu_mortality.table import Divided
 from triton_models.trained import TrainedModel
 
 Scores = npt.NDArray[np.float64]
@@ -26,31 +28,29 @@ GAP_LIMIT = 0.10
 CAPACITY_FLOOR = 0.65
 ABSTAIN_SHARE = 0.10
 RECALL = 0.80
+NEAREST = 1e-7  # a float32 risk may be 0 or 1; its logit must stay a number
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything of a run that its report needs; `scores` and `died` by part (train, validation, test)."""
+    """Everything of a run that its report needs: a history and a best epoch a network, `scores` by part of `data`."""
 
     weights: Path
-    data: Path
-    data_hash: str
-    refused: int
+    data: Divided
     recipe: dict[str, Any]
     seed: int
     quick: bool
-    history: list[dict[str, float]]
-    best_epoch: int
+    histories: list[list[dict[str, float]]]
+    best_epochs: list[int]
     calibration: tuple[float, float]
     scores: Mapping[str, Scores]
-    died: Mapping[str, Labels]
     dependencies: Mapping[str, str]
     seconds: float
 
 
 def write(out_dir: Path, run: Run) -> TrainedModel:
     """Writes metadata.json, history.json and the charts of `run` to `out_dir`."""
-    threshold = choose_threshold(run.scores["validation"], run.died["validation"])
+    threshold = choose_threshold(run.scores["validation"], run.data.died["validation"])
     low, high = abstention_band(run.scores["validation"], threshold)
     found = measure(run, threshold)
     trained = TrainedModel(
@@ -65,23 +65,25 @@ def write(out_dir: Path, run: Run) -> TrainedModel:
             "abstention_high": high,
             "calibration_slope": run.calibration[0],
             "calibration_offset": run.calibration[1],
-            "calibration_error": calibration_error(run.scores["test"], run.died["test"]),
-            "best_epoch": float(run.best_epoch),
-            "epochs": float(len(run.history)),
-            "refused_rows": float(run.refused),
+            "calibration_error": round(calibration_error(run.scores["test"], run.data.died["test"]), 4),
+            "best_epoch": float(np.mean(run.best_epochs)),
+            "epochs": float(max(len(history) for history in run.histories)),
+            "refused_rows": float(run.data.refused),
+            "corrected_rows": float(run.data.corrected),
+            "withheld_corrections": float(run.data.withheld),
             "seconds": round(run.seconds, 1),
         },
         figures=found,
-        split_sizes=_sizes(run.died),
+        split_sizes=_sizes(run.data.died),
         recipe=run.recipe,
         hardware={"machine": platform.machine(), "system": platform.platform(), "python": platform.python_version()},
         dependencies=dict(run.dependencies) | {"numpy": np.__version__},
-        data_hash=run.data_hash,
+        data_hash=run.data.digest,
         missed=advice(found, run.recipe),
     )
     trained.write_metadata(out_dir / "metadata.json")
-    (out_dir / "history.json").write_text(json.dumps(run.history, indent=1) + "\n", encoding="utf-8")
-    charts.write(out_dir, run.history, run.scores["test"], run.died["test"], threshold)
+    (out_dir / "history.json").write_text(json.dumps(run.histories, indent=1) + "\n", encoding="utf-8")
+    charts.write(out_dir, run.histories, run.scores["test"], run.data.died["test"], threshold)
     return trained
 
 
@@ -92,7 +94,8 @@ def choose_threshold(scores: Scores, died: Labels) -> float:
 
 def abstention_band(scores: Scores, threshold: float) -> tuple[float, float]:
     """The scores around `threshold`, equally far in logits, that hold the nearest tenth of the validation stays."""
-    logits = np.log(scores) - np.log1p(-scores)
+    held = np.clip(scores, NEAREST, 1 - NEAREST)
+    logits = np.log(held) - np.log1p(-held)
     centre = np.log(threshold) - np.log1p(-threshold)
     half = np.quantile(np.abs(logits - centre), ABSTAIN_SHARE)
     low, high = 1.0 / (1.0 + np.exp(-(centre + np.array([-half, half]))))
@@ -103,7 +106,7 @@ def measure(run: Run, threshold: float) -> dict[str, Figure]:
     """Figures with 95 % intervals of each part at `threshold`, named `<part>_<figure>`."""
     found: dict[str, Figure] = {}
     for part, scores in run.scores.items():
-        died = run.died[part]
+        died = run.data.died[part]
         found[f"{part}_auroc"] = figures.auroc(died, scores)
         found[f"{part}_accuracy"] = figures.proportion((scores >= threshold) == died)
         found[f"{part}_sensitivity"] = figures.sensitivity(died, scores, threshold)
@@ -133,13 +136,6 @@ def advice(found: Mapping[str, Figure], recipe: Mapping[str, Any]) -> tuple[str,
         elif value < AUROC_TARGET:
             missed.append(f"{part} AUROC {value:.3f} is below the target 0.82: try another learning rate or more rows")
     return tuple(missed)
-
-
-def calibration_error(scores: Scores, died: Labels) -> float:
-    """Mean distance of predicted risk and share of deaths over tenths of the stays, weighted by their size."""
-    parts = np.array_split(np.argsort(scores, kind="stable"), 10)
-    gaps = [len(part) * abs(float(scores[part].mean()) - float(died[part].mean())) for part in parts if len(part)]
-    return round(sum(gaps) / len(scores), 4)
 
 
 def _sizes(died: Mapping[str, Labels]) -> dict[str, int]:
