@@ -28,10 +28,8 @@ Places = npt.NDArray[np.int64]
 USUAL = Recipe(members=5)
 CHANGES: dict[str, Recipe] = {
     "labels alone, no ramps": replace(USUAL, teacher=0.0, ramps=0),
-    "boosted trees, no ramps": replace(USUAL, teachers=("boosted",), ramps=0),
     "boosted and extra trees, no ramps": replace(USUAL, ramps=0),
     "boosted and extra trees, 3 ramps": USUAL,
-    "boosted and extra trees, 6 ramps": replace(USUAL, ramps=6),
 }
 
 
