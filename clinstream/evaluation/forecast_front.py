@@ -36,7 +36,7 @@ def show(model: Model, verdict: ForecastVerdict) -> None:
     """Prints the verdict for a person."""
     console = Console(highlight=False)
     rows = Table(
-        "ahead", "RMSE, mg/dL", "MAE", "R²", "/ persist.", "/ linear", title=f"{verdict.model} {verdict.version}"
+        "ahead", "RMSE", "MAE", "R²", "/ persist.", "/ linear", title=f"{verdict.model} {verdict.version}, mg/dL"
     )
     rows.add_column(f"in {verdict.nominal:.0%}")
     for minutes in forecasting.REPORTED_MINUTES:
