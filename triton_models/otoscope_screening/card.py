@@ -14,12 +14,12 @@ CARD = ModelCard(
     labels=("none_of_trained_conditions", "abnormal"),
     positive_label="abnormal",
     operating_point=OperatingPoint(
-        threshold=0.0421,
-        sensitivity=(0.9747, 0.8618, 0.9958),
-        specificity=(0.4500, 0.1679, 0.7684),
+        threshold=0.0343,
+        sensitivity=(0.9873, 0.9279, 0.9979),
+        specificity=(0.3500, 0.0730, 0.7863),
         measured_on="20 normal and 79 abnormal photographs of ears held back, Viscaino 2020",
     ),
-    abstention_band=(0.0419, 0.5438),
+    abstention_band=(0.0293, 0.7147),
     intended_use=IntendedUse(
         statement="Otoscope photographs of the eardrum in colour, the circle of view in the picture; one camera only",
         modalities=frozenset({"ES", "XC"}),
