@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from adapters.database import Database
     from adapters.releases import ReleaseBook
     from adapters.triton import Inference
+    from adapters.wearers import WearerBook
     from adapters.windows import WindowCache
 
-NEEDS = frozenset({"publisher", "database", "store", "inference", "releases", "decoders", "windows"})
+NEEDS = frozenset({"publisher", "database", "store", "inference", "releases", "decoders", "windows", "wearers"})
 # Two threads: the codecs and numpy release the interpreter lock, and a lane's process shares the box with others.
 DECODER_THREADS = 2
 SWITCH_S = 0.0005
@@ -73,6 +74,11 @@ class Services:
         """Wearers' windows in Redis, which may be away."""
         return cast("WindowCache", self._get("windows"))
 
+    @property
+    def wearers(self) -> "WearerBook":
+        """Uploaders' credentials, refreshed every few seconds."""
+        return cast("WearerBook", self._get("wearers"))
+
     def _get(self, name: str) -> object:
         if name not in self._opened:
             raise Conflict(f"{name} was not opened; add it to the needs of this process")
@@ -92,7 +98,7 @@ async def services(
     wanted = frozenset(needs)
     if unknown := wanted - NEEDS:
         raise Conflict(f"unknown needs: {', '.join(sorted(unknown))}")
-    if "releases" in wanted:
+    if wanted & {"releases", "wearers"}:
         wanted |= {"database"}
     found = Services(settings, clock or SystemClock())
     async with AsyncExitStack() as stack:
@@ -101,8 +107,8 @@ async def services(
 
 
 async def _open(found: Services, wanted: frozenset[str], cards: tuple[ModelCard, ...], stack: AsyncExitStack) -> None:
-    # The database and Triton are imported where they are wanted: a door, which needs neither, is spared 55 MB and
-    # 1.2 s of processor time.
+    # The database and Triton are imported where they are wanted: the DICOM door, which needs neither, is spared 55 MB
+    # and 1.2 s of processor time.
     settings, clock, opened = found.settings, found.clock, found._opened
     if "store" in wanted:
         store = pixels.open_store(settings.store_url, settings.store)
@@ -132,6 +138,13 @@ async def _open(found: Services, wanted: frozenset[str], cards: tuple[ModelCard,
         await book.start()
         stack.push_async_callback(book.stop)
         opened["releases"] = book
+    if "wearers" in wanted:
+        from adapters.wearers import WearerBook
+
+        wearers = WearerBook(found.database, clock)
+        await wearers.start()
+        stack.push_async_callback(wearers.stop)
+        opened["wearers"] = wearers
     if "decoders" in wanted:
         # Decoding holds the interpreter lock for milliseconds at a time; by default the event loop would ask for it
         # back only after 5 ms, at each of its steps.

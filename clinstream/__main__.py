@@ -17,6 +17,8 @@ COMMANDS = (
     "demo",
     "send",
     "results",
+    "override",
+    "wearers",
     "where",
     "reconcile",
     "dead",

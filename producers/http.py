@@ -1,8 +1,6 @@
-"""The HTTP door: `POST /v1/vitals`, liveness and readiness; what a reading must look like is in `vitals`."""
+"""The HTTP door assembled: the route of ward vitals, those of its neighbours, liveness, readiness, the server."""
 
 import contextlib
-import math
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,47 +11,41 @@ from fastapi import FastAPI, Request, Response
 from adapters import telemetry
 from adapters.clock import Clock
 from adapters.kafka import Message
-from producers import vitals
+from adapters.wearers import WearerBook
+from producers import glucose_routes, otoscope_routes, review, vitals
 from producers.door import Door
-from schemas.errors import RejectedInput, Unavailable
-
-MAX_BODY_BYTES = 5_000_000
-RETRY_AFTER_S = 2
-JSON = "application/json"
-
-
-class Result(msgspec.Struct, frozen=True):
-    """What became of one reading; `event_id` is null for a refused one."""
-
-    event_id: str | None
-    status: str
-    reason: str = ""
-
-
-class _Answer(Exception):
-    """Ends a request with this status and sentence."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
+from producers.replies import (
+    ERROR,
+    JSON,
+    MAX_BODY_BYTES,
+    Early,
+    Result,
+    answered,
+    body,
+    error,
+    reply,
+    require_json,
+    take,
+)
+from schemas.errors import RejectedInput
 
 
-def build(door: Door, key: bytes, clock: Clock) -> FastAPI:
-    """The application; `door` takes the events in, `key` makes the pseudonyms."""
+def build(door: Door, key: bytes, clock: Clock, wearers: WearerBook | None = None) -> FastAPI:
+    """The application; `door` takes the events in, `key` makes the pseudonyms, `wearers` knows the uploaders.
+
+    Without `wearers` no glucose is taken.
+    """
     app = FastAPI(title="clinstream door", version="1", docs_url=None, redoc_url=None)
 
     @app.post("/v1/vitals", openapi_extra={"requestBody": REQUEST_BODY}, responses=RESPONSES, summary="Ward vitals")
     async def post_vitals(request: Request) -> Response:
         """Takes one reading or an array of at most 1,000; success means that all in-sync brokers have it."""
-        start = time.monotonic()
-        try:
-            answer = await _vitals(request, door, key, clock)
-        except _Answer as early:
-            answer = _error(early.status, str(early))
-        meters = telemetry.metrics()
-        meters.door_requests.labels(door="http", status=str(answer.status_code)).inc()
-        meters.door_seconds.labels(door="http").observe(time.monotonic() - start)
-        return answer
+        return await answered("http", _vitals(request, door, key, clock))
+
+    review.add(app, door, key, clock)
+    otoscope_routes.add(app, door, key, clock)
+    if wearers is not None:
+        glucose_routes.add(app, door, clock, wearers)
 
     @app.get("/healthz", summary="The process answers")
     async def healthz() -> dict[str, str]:
@@ -62,7 +54,7 @@ def build(door: Door, key: bytes, clock: Clock) -> FastAPI:
     @app.get("/readyz", summary="The door would take an event now", responses={503: {"description": "Not now"}})
     async def readyz() -> Response:
         refusal = door.why_refuse()
-        return _error(503, str(refusal)) if refusal else _json(200, {"status": "ready"})
+        return error(503, str(refusal)) if refusal else reply(200, {"status": "ready"})
 
     return app
 
@@ -98,26 +90,18 @@ class _Server(uvicorn.Server):
 
 
 async def _vitals(request: Request, door: Door, key: bytes, clock: Clock) -> Response:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != JSON:
-        raise _Answer(415, f"send {JSON}")
-    body = await _body(request)
+    require_json(request)
+    data = await body(request)
     try:
-        readings, array = vitals.read(body)
-    except vitals.TooMany as error:
-        raise _Answer(413, str(error)) from error
-    except RejectedInput as error:
-        raise _Answer(400, str(error)) from error
+        readings, array = vitals.read(data)
+    except vitals.TooMany as many:
+        raise Early(413, str(many)) from many
+    except RejectedInput as refused:
+        raise Early(400, str(refused)) from refused
     results, messages = _events(readings, key, clock)
-    try:
-        if messages:
-            await door.accept(messages)
-    except Unavailable as error:
-        raise _Answer(503, str(error)) from error
-    except RejectedInput as error:
-        raise _Answer(413, str(error)) from error
+    await take(door, messages)
     accepted = any(result.status == "accepted" for result in results)
-    return _json(200 if accepted or (array and not results) else 422, {"results": results})
+    return reply(200 if accepted or (array and not results) else 422, {"results": results})
 
 
 def _events(
@@ -138,32 +122,6 @@ def _events(
     return results, list(messages.values())
 
 
-async def _body(request: Request) -> bytes:
-    """The body, given up as soon as it is known or seen to be too large."""
-    announced = request.headers.get("content-length", "0")
-    if not announced.isdecimal() or int(announced) > MAX_BODY_BYTES:
-        raise _Answer(413, f"a body has at most {MAX_BODY_BYTES:,} bytes")
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise _Answer(413, f"a body has at most {MAX_BODY_BYTES:,} bytes")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _json(status: int, content: Any) -> Response:
-    return Response(msgspec.json.encode(content), status_code=status, media_type=JSON)
-
-
-def _error(status: int, reason: str) -> Response:
-    answer = _json(status, {"error": reason})
-    if status == 503:
-        answer.headers["retry-after"] = str(math.ceil(RETRY_AFTER_S))
-    return answer
-
-
 _, _COMPONENTS = msgspec.json.schema_components([vitals.Reading, Result], ref_template="#/{name}")
 _READING, _RESULT = _COMPONENTS["Reading"], _COMPONENTS["Result"]
 REQUEST_BODY: dict[str, Any] = {
@@ -175,12 +133,11 @@ REQUEST_BODY: dict[str, Any] = {
     },
 }
 _RESULTS = {JSON: {"schema": {"type": "object", "properties": {"results": {"type": "array", "items": _RESULT}}}}}
-_ERROR = {JSON: {"schema": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "At least one reading is on the log; each has its result", "content": _RESULTS},
-    400: {"description": "The body is not JSON", "content": _ERROR},
-    413: {"description": f"More than {vitals.MAX_READINGS} readings or {MAX_BODY_BYTES} bytes", "content": _ERROR},
-    415: {"description": f"Not {JSON}", "content": _ERROR},
+    400: {"description": "The body is not JSON", "content": ERROR},
+    413: {"description": f"More than {vitals.MAX_READINGS} readings or {MAX_BODY_BYTES} bytes", "content": ERROR},
+    415: {"description": f"Not {JSON}", "content": ERROR},
     422: {"description": "No reading was taken; each result says why", "content": _RESULTS},
-    503: {"description": "Broker or disk cannot take it: try again after Retry-After", "content": _ERROR},
+    503: {"description": "Broker or disk cannot take it: try again after Retry-After", "content": ERROR},
 }

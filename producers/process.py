@@ -15,7 +15,7 @@ from schemas.errors import Conflict, SettingsError, Unavailable
 
 log = telemetry.logger("door")
 
-NEEDS = ("store", "publisher")
+NEEDS = {"door-dicom": ("store", "publisher"), "door-http": ("store", "publisher", "wearers")}
 DRAIN_S = 8.0
 """Seconds that associations at work are given to end; then they are aborted, and their senders connect anew."""
 
@@ -27,9 +27,10 @@ RETRY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What both doors are made of."""
+    """What every door is made of; `opened` are its servers."""
 
     settings: Settings
+    opened: Services
     door: Door
     key: bytes
     clock: Clock
@@ -40,7 +41,7 @@ async def run(name: str, settings: Settings, index: int) -> None:
     stop = _stop_on_signals()
     endpoint = _metrics(settings.metrics_port(name, index), settings.metrics_host)
     try:
-        async with _parts(settings, stop) as parts:
+        async with _parts(name, settings, stop) as parts:
             if parts is not None:
                 await (_dicom(parts, stop) if name == "door-dicom" else _http(parts, stop))
     finally:
@@ -72,7 +73,8 @@ async def _http(parts: Parts, stop: asyncio.Event) -> None:
     from producers import http
 
     doors = parts.settings.doors
-    server = http.server(http.build(parts.door, parts.key, parts.clock), doors.http_host, doors.http_port)
+    app = http.build(parts.door, parts.key, parts.clock, parts.opened.wearers)
+    server = http.server(app, doors.http_host, doors.http_port)
     serving = asyncio.ensure_future(server.serve())
     stopping = asyncio.ensure_future(stop.wait())
     log.info("the HTTP door opens", host=doors.http_host, port=doors.http_port)
@@ -83,25 +85,27 @@ async def _http(parts: Parts, stop: asyncio.Event) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _parts(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Parts | None]:
+async def _parts(name: str, settings: Settings, stop: asyncio.Event) -> AsyncIterator[Parts | None]:
     """The opened parts, or None when the process was told to stop while a server was still away."""
     key = pseudonym_key(settings)
     limits = Limits(settings.doors.ack_deadline_s, settings.doors.disk_watermark_bytes)
     async with contextlib.AsyncExitStack() as stack:
-        opened = await _opened(settings, stop, stack)
+        opened = await _opened(name, settings, stop, stack)
         if opened is None:
             yield None
             return
         door = Door(opened.publisher, opened.store, opened.clock, limits)
-        yield Parts(settings, door, key, opened.clock)
+        yield Parts(settings, opened, door, key, opened.clock)
         await door.drain(LATE_S)
 
 
-async def _opened(settings: Settings, stop: asyncio.Event, stack: contextlib.AsyncExitStack) -> Services | None:
+async def _opened(
+    name: str, settings: Settings, stop: asyncio.Event, stack: contextlib.AsyncExitStack
+) -> Services | None:
     """Store and publisher, however long they take to appear; a door that is not open refuses by itself."""
     while not stop.is_set():
         try:
-            opened = await stack.enter_async_context(bootstrap.services(settings, NEEDS))
+            opened = await stack.enter_async_context(bootstrap.services(settings, NEEDS[name]))
             await opened.store.probe()
             return opened
         except Unavailable as error:

@@ -8,7 +8,17 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import Clock
-from adapters.database import identities, outbox, outcomes, queries, readings, recording, releases, results_changes
+from adapters.database import (
+    identities,
+    outbox,
+    outcomes,
+    queries,
+    readings,
+    recording,
+    releases,
+    results_changes,
+    wearers,
+)
 from adapters.database.engine import Transactions, make_engine
 from adapters.database.records import (
     Followable,
@@ -30,6 +40,7 @@ from adapters.database.records import (
     Withdrawal,
 )
 from adapters.settings import Settings
+from adapters.wearers import Credential
 from schemas.card import ModelCard
 from schemas.events import Answer, OutcomeDecided
 
@@ -80,11 +91,24 @@ class Database:
             return {}
         return await self._transactions.run(lambda c: recording.already_visible(c, keys))
 
-    async def windows(self, wearers: Sequence[Wearer]) -> dict[Wearer, Window]:
+    async def windows(self, asked: Sequence[Wearer]) -> dict[Wearer, Window]:
         """The windows of these wearers as they stand; an empty one without stamp where nothing is stored."""
-        if not wearers:
+        if not asked:
             return {}
-        return await self._transactions.run(lambda c: readings.windows(c, wearers))
+        return await self._transactions.run(lambda c: readings.windows(c, asked))
+
+    async def credentials(self, *, revoked: bool = False) -> list[Credential]:
+        """The credentials of uploaders, oldest first; with `revoked` also those that open nothing any more."""
+        return await self._transactions.run(lambda c: wearers.every(c, revoked=revoked))
+
+    async def add_credential(self, credential: Credential, *, by_whom: str) -> None:
+        """Stores a new credential, audited."""
+        await self._transactions.run(lambda c: wearers.add(c, credential, by_whom=by_whom))
+
+    async def revoke_credentials(self, ids: Sequence[UUID], *, by_whom: str) -> list[UUID]:
+        """Revokes these credentials, audited; those that were not revoked before."""
+        now = self._clock.now()
+        return await self._transactions.run(lambda c: wearers.revoke(c, ids, by_whom=by_whom, now=now))
 
     async def readings_at(self, places: Sequence[tuple[Wearer, int]]) -> list[StoredReading]:
         """Every stored content of these (wearer, sensor time in milliseconds)."""

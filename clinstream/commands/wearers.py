@@ -1,0 +1,111 @@
+"""`clinstream wearers`: who may send glucose readings, as whom; the work is in `clinstream.uploaders`."""
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from adapters import settings as settings_room
+
+if TYPE_CHECKING:
+    from adapters.wearers import Credential
+
+JSON = Annotated[bool, typer.Option("--json", help="For machines.")]
+GROUP_HELP = "Credentials of glucose uploaders: each selects one wearer."
+
+
+def add(
+    name: Annotated[str, typer.Argument(help="The wearer; kept in the database only, events carry a pseudonym.")],
+    issuer: Annotated[str, typer.Option(help="Whose name it is: two issuers' wearers are two subjects.")] = "",
+    as_json: JSON = False,
+) -> None:
+    """Make a credential for a wearer's app. The secret is shown once and kept nowhere.
+
+    Example: clinstream wearers add W-017
+    """
+    from clinstream import uploaders  # on use: the database's client costs a second of start
+
+    settings = settings_room.load()
+    made, secret = asyncio.run(
+        uploaders.with_database(settings, lambda database: uploaders.add(database, settings, name, issuer))
+    )
+    place = f"{settings.doors.http_host}:{settings.doors.http_port}"
+    facts = {
+        "credential_id": str(made.credential_id),
+        "name": made.label,
+        "subject_id": made.subject_id,
+        "secret": secret,
+        "url": f"http://{place}",
+        "url_with_secret": f"http://{secret}@{place}/api/v1/",
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    print(f"Wearer {made.label} ({made.subject_id})")
+    print(f"  secret, shown only now   {secret}")
+    print(f"  URL of a Nightscout app  {facts['url']}")
+    print(f"  xDrip+ wants both in one {facts['url_with_secret']}")
+
+
+def list_credentials(as_json: JSON = False) -> None:
+    """List the credentials, oldest first, revoked ones included.
+
+    Example: clinstream wearers list
+    """
+    from clinstream import uploaders
+
+    found = asyncio.run(
+        uploaders.with_database(settings_room.load(), lambda database: database.credentials(revoked=True))
+    )
+    if as_json:
+        print(json.dumps([_line(each) for each in found]))
+        return
+    if not found:
+        print("No uploader has a credential yet; `clinstream wearers add NAME` makes one.")
+        return
+    table = Table("name", "subject", "credential", "since", "revoked", box=None, pad_edge=False)
+    for each in found:
+        revoked = f"{each.revoked_at:%Y-%m-%d %H:%M}" if each.revoked_at else ""
+        table.add_row(each.label, each.subject_id, str(each.credential_id), f"{each.created_at:%Y-%m-%d}", revoked)
+    Console(highlight=False).print(table)
+
+
+def revoke(
+    which: Annotated[str, typer.Argument(metavar="NAME|ID", help="A wearer's name, or one credential's id.")],
+    as_json: JSON = False,
+) -> None:
+    """Revoke a credential, or all of a wearer; the door forgets it within a few seconds.
+
+    Example: clinstream wearers revoke W-017
+    """
+    from clinstream import uploaders
+
+    done = asyncio.run(
+        uploaders.with_database(settings_room.load(), lambda database: uploaders.revoke(database, which))
+    )
+    if as_json:
+        print(json.dumps({"revoked": [str(each) for each in done]}))
+    else:
+        print(f"Revoked {len(done)}.")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group."""
+    group = typer.Typer(help=GROUP_HELP, no_args_is_help=True)
+    group.command()(add)
+    group.command("list")(list_credentials)
+    group.command()(revoke)
+    app.add_typer(group, name="wearers")
+
+
+def _line(each: "Credential") -> dict[str, Any]:
+    return {
+        "credential_id": str(each.credential_id),
+        "name": each.label,
+        "subject_id": each.subject_id,
+        "created_at": each.created_at.isoformat(),
+        "revoked_at": each.revoked_at.isoformat() if each.revoked_at else None,
+    }
