@@ -63,6 +63,7 @@ def table(settings: Settings) -> tuple[Process, ...]:
         _consumer("loop", nice=5),
         _door("door-dicom", settings.doors.dicom_processes),
         _door("door-http"),
+        *([_door("door-folder")] if settings.doors.folder else []),
     )
 
 

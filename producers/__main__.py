@@ -1,4 +1,4 @@
-"""`python -m producers door-dicom|door-http --index N`: starts one process of a door."""
+"""`python -m producers door-dicom|door-http|door-folder --index N`: starts one process of a door."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from adapters import settings, telemetry
 from producers import process
 from schemas.errors import Conflict, UserError
 
-NAMES = ("door-dicom", "door-http")
+NAMES = ("door-dicom", "door-http", "door-folder")
 
 
 def main() -> int:

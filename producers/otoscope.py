@@ -41,6 +41,19 @@ def side(text: str) -> Laterality:
     return found
 
 
+def named(stem: str) -> tuple[str, Laterality]:
+    """Subject and side of a file called `SUBJECT_left` or `SUBJECT_right`, perhaps followed by `_anything`.
+
+    Raises Unprocessable where the name has no side, two, or nothing before it.
+    """
+    parts = stem.split("_")
+    sides = [place for place, part in enumerate(parts) if part.lower() in SIDES]
+    subject = "_".join(parts[: sides[0]]).strip() if sides else ""
+    if len(sides) != 1 or not subject or len(subject) > MAX_NAME:
+        raise Unprocessable("the file's name does not say whose ear it is and which: SUBJECT_left or SUBJECT_right")
+    return subject, side(parts[sides[0]])
+
+
 def observed(
     upload: Upload, key: bytes, now: datetime, *, source: str
 ) -> tuple[ImageObserved, Message, tuple[str, bytes]]:
@@ -48,6 +61,8 @@ def observed(
 
     `source` is the door's name. Raises Unprocessable for what is not a whole JPEG or PNG.
     """
+    if len(upload.image) > MAX_IMAGE_BYTES:
+        raise Unprocessable(f"a picture has at most {MAX_IMAGE_BYTES:,} bytes")
     stored = bare_picture.bare(upload.image)
     sha256 = ids.sha256_hex(stored)
     subject = ids.subject_id(key, upload.issuer, upload.subject)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from adapters import bootstrap, telemetry
@@ -15,7 +15,11 @@ from schemas.errors import Conflict, SettingsError, Unavailable
 
 log = telemetry.logger("door")
 
-NEEDS = {"door-dicom": ("store", "publisher"), "door-http": ("store", "publisher", "wearers")}
+NEEDS = {
+    "door-dicom": ("store", "publisher"),
+    "door-http": ("store", "publisher", "wearers"),
+    "door-folder": ("store", "publisher"),
+}
 DRAIN_S = 8.0
 """Seconds that associations at work are given to end; then they are aborted, and their senders connect anew."""
 
@@ -37,13 +41,13 @@ class Parts:
 
 
 async def run(name: str, settings: Settings, index: int) -> None:
-    """Runs the door `door-dicom` or `door-http` until SIGTERM or SIGINT; answers what is under way before it ends."""
+    """Runs the door of this name until SIGTERM or SIGINT; answers what is under way before it ends."""
     stop = _stop_on_signals()
     endpoint = _metrics(settings.metrics_port(name, index), settings.metrics_host)
     try:
         async with _parts(name, settings, stop) as parts:
             if parts is not None:
-                await (_dicom(parts, stop) if name == "door-dicom" else _http(parts, stop))
+                await DOORS[name](parts, stop)
     finally:
         telemetry.metrics().ready.set(0)
         endpoint.close()
@@ -82,6 +86,29 @@ async def _http(parts: Parts, stop: asyncio.Event) -> None:
     server.should_exit = True
     await serving
     stopping.cancel()
+
+
+async def _folder(parts: Parts, stop: asyncio.Event) -> None:
+    from producers.folder import Folder
+
+    root = parts.settings.doors.folder
+    if root is None:
+        raise SettingsError("No folder is watched: set CLINSTREAM_DOOR_FOLDER.")
+    folder = Folder(root, parts.door, parts.key, parts.clock)
+    try:
+        folder.prepare()
+    except OSError as error:
+        raise Conflict(f"The watched folder cannot be used ({error.strerror}).") from error
+    log.info("the folder door is open")
+    telemetry.metrics().ready.set(1)
+    await folder.watch(stop)
+
+
+DOORS: dict[str, Callable[[Parts, asyncio.Event], Awaitable[None]]] = {
+    "door-dicom": _dicom,
+    "door-http": _http,
+    "door-folder": _folder,
+}
 
 
 @contextlib.asynccontextmanager

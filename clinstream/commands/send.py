@@ -3,9 +3,12 @@
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from adapters.settings import Settings
 
 AE_TITLE_LENGTH = 16
 
@@ -86,15 +89,94 @@ def send_vitals(
     Example: clinstream send vitals stays.csv.gz --wait
     """
     from adapters import settings
-    from clinstream.sending import objects, report, vitals
+    from clinstream.sending import objects, posting, report, vitals
     from triton_models.icu_mortality.preprocess import FEATURES
 
     chosen = settings.load()
-    url = f"http://{chosen.doors.http_host}:{chosen.doors.http_port}"
-    if not vitals.answers(url):
-        report.unreachable(f"The HTTP door at {url} does not answer")
+    url = _http_door(chosen)
     moment = measured_at.replace(tzinfo=UTC) if measured_at else datetime.now(UTC).replace(microsecond=0)
     defaults = vitals.Defaults(moment, simulated)
     rows = (row for path in objects.files(paths) for row in vitals.load(path, FEATURES, defaults))
-    lines = vitals.send(rows, url, pause=time.sleep)
+    lines = posting.send(rows, posting.Target(url, vitals.ROUTE), pause=time.sleep)
     report.print_lines(chosen, lines, None, "vitals", wait_seconds if wait else None, as_json)
+
+
+@app.command()
+def cgm(
+    paths: Paths,
+    wearer: Annotated[str, typer.Option(help="Whose recording it is; a credential is made where there is none.")],
+    shift_to_now: Annotated[
+        bool, typer.Option("--shift-to-now", help="Move the times: the last reading is now.")
+    ] = False,
+    wait: Wait = False,
+    wait_seconds: WaitFor = 120.0,
+    as_json: Json = False,
+    simulated: Simulated = False,
+) -> None:
+    """Post the readings of a glucose monitor from CSV, Parquet or Nightscout JSON through the HTTP door.
+
+    CSV and Parquet need a column of time (`timestamp`, `measured_at` ...) and of glucose (`glucose_mg_dl`, `glucose`,
+    `glucose_mmol_l`); times without a zone are UTC. Every reading gets a line. Exit 0: all accepted; 1: some not; 2:
+    usage; 3: the door does not answer.
+
+    Example: clinstream send cgm wearer-01.csv --wearer W-01 --shift-to-now --wait
+    """
+    import asyncio
+    from functools import partial
+
+    from adapters import settings
+    from clinstream import uploaders
+    from clinstream.sending import cgm as recordings
+    from clinstream.sending import objects, posting, report
+
+    chosen = settings.load()
+    url = _http_door(chosen)
+    secret = asyncio.run(uploaders.with_database(chosen, partial(uploaders.secret_for, settings=chosen, name=wearer)))
+    rows = (row for path in objects.files(paths) for row in recordings.load(path, simulated=simulated))
+    moved = recordings.shifted(rows, datetime.now(UTC).replace(microsecond=0)) if shift_to_now else rows
+    target = posting.Target(url, recordings.ROUTE, {"api-secret": secret})
+    lines = posting.send(iter(moved), target, pause=time.sleep)
+    report.print_lines(chosen, lines, None, "glucose", wait_seconds if wait else None, as_json)
+
+
+@app.command()
+def otoscope(
+    paths: Paths,
+    laterality: Annotated[str, typer.Option(help="left or right; else the file's name says it: ear_left.jpg.")] = "",
+    subject: Annotated[str, typer.Option(help="Whose ears; else the file's name before _left or _right.")] = "",
+    stat: Stat = False,
+    wait: Wait = False,
+    wait_seconds: WaitFor = 120.0,
+    as_json: Json = False,
+    simulated: Simulated = False,
+) -> None:
+    """Post pictures of ears, JPEG or PNG, through the HTTP door; DICOM pictures go with `send dicom`.
+
+    Folders are searched. Every file gets a line. Exit 0: all accepted; 1: some not; 2: usage; 3: the door does not
+    answer.
+
+    Examples: clinstream send otoscope ears/ --wait · clinstream send otoscope ear.jpg --laterality left --subject P-9
+    """
+    from adapters import settings
+    from clinstream.sending import objects, report
+    from clinstream.sending import otoscope as pictures
+    from schemas.errors import UserError
+
+    if laterality not in ("", "left", "right"):
+        raise UserError("--laterality is left or right.")
+    chosen = settings.load()
+    url = _http_door(chosen)
+    found = list(objects.files(paths))
+    saying = pictures.Saying(laterality, subject, stat, simulated)
+    lines = pictures.send(iter(found), url, saying, pause=time.sleep)
+    report.print_lines(chosen, lines, len(found), "image", wait_seconds if wait else None, as_json)
+
+
+def _http_door(chosen: "Settings") -> str:
+    """The URL of the HTTP door; ends the command where nobody answers there."""
+    from clinstream.sending import posting, report
+
+    url = f"http://{chosen.doors.http_host}:{chosen.doors.http_port}"
+    if not posting.answers(url):
+        report.unreachable(f"The HTTP door at {url} does not answer")
+    return url

@@ -1,26 +1,22 @@
-"""Ward vitals from CSV and JSON files through the HTTP door, a hundred a post; what the door checks is not repeated."""
+"""Ward vitals from CSV and JSON files as readings to post; what the door checks is not repeated."""
 
 import csv
 import gzip
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 
+from clinstream.sending.posting import Row
 from clinstream.sending.sent import Sent
 from schemas.errors import Unprocessable
 
-BATCH = 100
-TRIES = 5
-FIRST_PAUSE_S = 0.5
-TIMEOUT_S = 60.0
+ROUTE = "/v1/vitals"
 GZIP = b"\x1f\x8b"
 MAX_FILE_BYTES = 1 << 30
 
@@ -36,14 +32,6 @@ class Defaults:
     simulated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One reading as it is posted, and where it stands: `file:line` of a CSV, `file:number` of a JSON file."""
-
-    path: str
-    body: dict[str, Any]
-
-
 def load(path: Path, features: Sequence[str], defaults: Defaults) -> Iterator[Row | Sent]:
     """The readings of one file; what cannot be read is a line of its own.
 
@@ -57,48 +45,6 @@ def load(path: Path, features: Sequence[str], defaults: Defaults) -> Iterator[Ro
         yield Sent(str(path), "unreadable", f"the file cannot be read: {error.strerror or 'not a gzip file'}")
     except Unprocessable as error:
         yield Sent(str(path), "unreadable", str(error))
-
-
-def answers(url: str) -> bool:
-    """Whether the door at `url` answers at all."""
-    try:
-        return httpx.get(f"{url}/healthz", timeout=10.0, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def send(rows: Iterator[Row | Sent], url: str, *, pause: Callable[[float], None]) -> Iterator[Sent]:
-    """One line for each reading, in order; a post that the door cannot take now is repeated at most TRIES times."""
-    with httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
-        while batch := list(islice(rows, BATCH)):
-            posted = iter(_post(client, [row for row in batch if isinstance(row, Row)], pause))
-            for row in batch:
-                yield row if isinstance(row, Sent) else next(posted)
-
-
-def _post(client: httpx.Client, rows: list[Row], pause: Callable[[float], None]) -> list[Sent]:
-    if not rows:
-        return []
-    body = msgspec.json.encode([row.body for row in rows])
-    reason = ""
-    for attempt in range(TRIES):
-        try:
-            answer = client.post("/v1/vitals", content=body, headers={"content-type": "application/json"})
-        except httpx.TransportError as error:
-            reason = f"the door does not answer ({type(error).__name__})"
-        else:
-            if answer.status_code in (200, 422):
-                return [_line(row, result) for row, result in zip(rows, answer.json()["results"], strict=True)]
-            reason = str(answer.json().get("error", answer.status_code))
-            if answer.status_code != 503:
-                return [Sent(row.path, "refused", reason) for row in rows]
-        pause(FIRST_PAUSE_S * 2**attempt)
-    return [Sent(row.path, "retry", reason) for row in rows]
-
-
-def _line(row: Row, result: dict[str, Any]) -> Sent:
-    accepted = result["status"] == "accepted"
-    return Sent(row.path, "accepted" if accepted else "refused", result["reason"], result["event_id"])
 
 
 def _text(path: Path) -> str:

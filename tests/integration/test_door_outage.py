@@ -1,5 +1,6 @@
 """A broker that hangs and comes back, as both doors tell it to their senders (S1, delivery rule 1)."""
 
+import io
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from uuid import uuid4
 import httpx
 import psutil
 import pytest
+from PIL import Image
 
 from adapters.settings import Settings
 from clinstream.sending import objects, store
@@ -53,6 +55,20 @@ def post(doors: Doors) -> httpx.Response:
     return httpx.post(url, json=body, timeout=60, trust_env=False)
 
 
+def assess(doors: Doors) -> httpx.Response:
+    url = f"http://127.0.0.1:{doors.settings.doors.http_port}/v1/results/{uuid4()}/assessments"
+    body = {"verdict": "accepted", "clinician": "c", "idempotency_key": "once"}
+    return httpx.post(url, json=body, timeout=60, trust_env=False)
+
+
+def upload(doors: Doors) -> httpx.Response:
+    file = io.BytesIO()
+    Image.linear_gradient("L").save(file, "PNG")
+    url = f"http://127.0.0.1:{doors.settings.doors.http_port}/v1/otoscope"
+    form = {"subject": "s", "laterality": "left"}
+    return httpx.post(url, data=form, files={"image": ("p", file.getvalue())}, timeout=60, trust_env=False)
+
+
 def new_object(tmp_path: Path) -> StorageObject:
     path = tmp_path / f"{uuid4()}.dcm"
     path.write_bytes(part_10(data_set(SOPInstanceUID=f"2.25.{uuid4().int}")))
@@ -77,11 +93,11 @@ def test_a_broker_that_does_not_acknowledge_makes_both_doors_say_try_again_and_a
         item = new_object(tmp_path)
         with hanging(kafka_settings):
             line = send(doors, item)
-            answer = post(doors)
+            answers = [post(doors), assess(doors), upload(doors)]
         assert line.status == "retry"
         assert line.reason.startswith("0xA700")
-        assert answer.status_code == 503
-        assert int(answer.headers["retry-after"]) >= 1
+        assert [answer.status_code for answer in answers] == [503, 503, 503]
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
         again = _until_taken(doors, item)
         assert again.event_id == item.event_id
         assert post(doors).status_code == 200

@@ -22,6 +22,7 @@ from adapters.settings import Settings, load
 from schemas.envelope import Envelope, open_envelope
 
 KEY = "5e" * 32
+AWAY = "postgresql+asyncpg://nobody@127.0.0.1:{}/nothing"
 
 
 @dataclass
@@ -92,18 +93,21 @@ class Doors:
 
 
 @contextmanager
-def doors_of(broker: Settings, *names: str) -> Iterator[Doors]:
-    """The named doors (index 0 each) on `broker`, with all topics made."""
+def doors_of(broker: Settings, *names: str, database: Settings | None = None) -> Iterator[Doors]:
+    """The named doors (index 0 each) on `broker`, with all topics made; without `database` theirs is away."""
     topics_admin.ensure_topics(broker, ["chest_xray", "icu_mortality"])
     home = Path(tempfile.mkdtemp(prefix="clinstream-doors-"))
-    ports = free_ports(5)
+    ports = free_ports(7)
+    database_url = database.database.url if database else AWAY.format(ports[6])
     known = {
         "kafka": {"bootstrap_servers": broker.kafka.bootstrap_servers},
         "doors": {"dicom_port": ports[0], "http_port": ports[1], "ack_deadline_s": 5.0},
+        "database": {"url": database_url},
         "ports": {
             "metrics.door-dicom.0": ports[2],
             "metrics.door-dicom.1": ports[3],
             "metrics.door-http.0": ports[4],
+            "metrics.door-folder.0": ports[5],
         },
     }
     (home / "endpoints.json").write_text(json.dumps(known))

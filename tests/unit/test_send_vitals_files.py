@@ -9,9 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clinstream.sending import vitals
+from clinstream.sending import posting, vitals
+from clinstream.sending.posting import Row
 from clinstream.sending.sent import Sent
-from clinstream.sending.vitals import Defaults, Row
+from clinstream.sending.vitals import Defaults
 
 FEATURES = ("Age", "HR_first", "Height")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -122,7 +123,7 @@ def send(ward: Ward, monkeypatch: pytest.MonkeyPatch, rows: list[Row | Sent]) ->
     monkeypatch.setattr(
         httpx, "Client", lambda **options: real(transport=httpx.MockTransport(ward), base_url="http://door")
     )
-    return list(vitals.send(iter(rows), "http://door", pause=pauses.append)), pauses
+    return list(posting.send(iter(rows), posting.Target("http://door", vitals.ROUTE), pause=pauses.append)), pauses
 
 
 OK = {"results": [{"event_id": "e1", "status": "accepted", "reason": ""}]}
