@@ -15,7 +15,7 @@ WARM := import clinstream.bootstrap_stack, consumers.app, consumers.pipelines, p
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
-demo: .venv/serve.done ## start everything, send real samples through the real doors, show the results
+demo: .venv/train.done ## start everything, send real samples through the real doors, show the results
 	@$(BIN)/clinstream demo
 
 test: .venv/dev.done setup ## the whole test suite, cheap tests first
@@ -54,6 +54,11 @@ setup: .venv/serve.done ## download what the embedded servers need
 	@echo "Installing what serving needs"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode --requirements requirements/serve.lock
 	@$(BIN)/python -c "$(WARM)"
+	@touch $@
+
+.venv/train.done: requirements/train.lock .venv/serve.done
+	@echo "Installing what training needs"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirements requirements/train.lock
 	@touch $@
 
 .venv/dev.done: requirements/dev.lock .venv/serve.done

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from obstore.store import S3Config
 
 T = TypeVar("T")
-Kind = Literal["pixels", "tensors", "quarantine"]
+Kind = Literal["pixels", "tensors", "quarantine", "weights", "snapshots"]
 
-_URI = re.compile(r"(pixels|tensors|quarantine)/([0-9a-f]{2})/\2[0-9a-f]{62}")
+_URI = re.compile(r"(pixels|tensors|quarantine|weights|snapshots)/([0-9a-f]{2})/\2[0-9a-f]{62}")
 THREADS = 8
 """Puts in flight a process: fsyncs of several threads share a commit of the journal. Durable puts of 64 KB on ext4, a
 busy machine: 1 thread 190/s, 2 threads 660/s, 8 threads 1,200 to 1,500/s."""

@@ -9,8 +9,9 @@ from typing import Literal, Protocol
 
 import structlog
 
+from adapters import versions
 from adapters.clock import Clock
-from adapters.database import Release, State
+from adapters.database import Release, State, Version
 from schemas.card import ModelCard
 from schemas.errors import ClinstreamError, DatabaseUnavailable, Unavailable
 
@@ -24,6 +25,10 @@ class ReleaseLog(Protocol):
 
     async def releases(self, since: int = 0) -> list[Release]:
         """The decisions after an epoch, oldest first."""
+        ...
+
+    async def versions(self) -> list[Version]:
+        """All trained versions."""
         ...
 
 
@@ -70,6 +75,7 @@ class ReleaseBook:
         self._starters = {card.name: card.version for card in cards}
         self._poll_s = poll_s
         self._tasks: dict[str, TaskRelease] = {}
+        self._versions: dict[tuple[str, str], Version] = {}
         self._read_at: float | None = None
         self._poller: asyncio.Task[None] | None = None
         self.epoch = 0
@@ -89,10 +95,31 @@ class ReleaseBook:
 
     async def refresh(self) -> None:
         """Reads what was decided since the last time; raises DatabaseUnavailable and then changes nothing."""
-        for release in await self._database.releases(self.epoch):
+        new = await self._database.releases(self.epoch)
+        if any(self._is_trained(release) for release in new):
+            self._versions = {(each.task, each.version): each for each in await self._database.versions()}
+        for release in new:
             self._tasks[release.task] = self._tasks.get(release.task, TaskRelease()).after(release)
             self.epoch = release.epoch
         self._read_at = self._clock.monotonic()
+
+    def card(self, card: ModelCard, version: str) -> ModelCard:
+        """The card of a task as it holds for a version: threshold and abstention band are the version's own.
+
+        Raises DatabaseUnavailable for a version that is neither the card's nor registered: the next read may bring it.
+        """
+        if version == card.version:
+            return card
+        trained = self._versions.get((card.name, version))
+        if trained is None:
+            raise DatabaseUnavailable(f"version {version} of {card.name} is released but not known yet")
+        return versions.card_of(card, trained)
+
+    def _is_trained(self, release: Release) -> bool:
+        return (
+            self._starters.get(release.task) != release.version
+            and (release.task, release.version) not in self._versions
+        )
 
     def age_s(self) -> float | None:
         """Seconds since the log was last read; None before the first time."""

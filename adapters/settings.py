@@ -151,6 +151,12 @@ class Settings(_Section):
     store_url: str = Field(default="", description="file:///folder (or s3://bucket/prefix) of pixels and tensors")
     pseudonym_key: SecretStr = Field(default=SecretStr(""), description="hex key of the pseudonyms; made by `up`")
     crash_point: str = Field(default="", description="`name:N` or `file`: a consumer dies there, for fault tests only")
+    retrain_after: dict[str, int] = Field(
+        default_factory=dict, description="JSON, task to number of corrections: instead of the card's number"
+    )
+    training_data: Path | None = Field(default=None, description="folder with one folder of base data a task")
+    quick_training: bool = Field(default=False, description="runs are rehearsals of a few steps, for tests only")
+    mlflow_url: str = Field(default="", repr=False, description="MLflow server; absent: a file under the home")
     kafka: KafkaSettings = Field(default_factory=lambda: KafkaSettings())
     database: DatabaseSettings = Field(default_factory=lambda: DatabaseSettings())
     triton: TritonSettings = Field(default_factory=lambda: TritonSettings())

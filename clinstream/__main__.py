@@ -25,6 +25,7 @@ COMMANDS = (
     "resume",
     "models",
     "train",
+    "retrain",
     "evaluate",
     "bench",
     "rebuild",

@@ -7,7 +7,7 @@ again at any time and then changes nothing.
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from adapters.clock import Clock, SystemClock
 from adapters.settings import Settings
 from schemas.errors import ClinstreamError, Unavailable, UserError
 from triton_models import Model
+
+if TYPE_CHECKING:
+    from adapters.repository import Entry
 
 # The other rooms of adapters are imported where they are used: each brings a client library of its own along.
 
@@ -80,12 +83,36 @@ def write_starters(settings: Settings) -> None:
 
 
 def load_models(settings: Settings) -> None:
-    """Writes the model repository and has Triton load what is missing of it: after every start of the server."""
+    """Writes the model repository and has Triton load what is missing of it: after every start of the server.
+
+    That is what the release log wants: the versions that answer and the one before, packaged or trained.
+    """
     from adapters import repository, triton
 
-    entries = [repository.Entry(model.card, model.weights_path) for model in _models().values()]
+    entries = asyncio.run(_entries(settings))
     names = repository.build(settings.triton, entries)
     asyncio.run(triton.reconcile(settings.triton, names))
+
+
+async def _entries(settings: Settings) -> "list[Entry]":
+    from adapters import pixels, versions
+    from adapters.database import Database
+    from training import release
+
+    models = _models()
+    database = Database.open(settings, SystemClock())
+    store = pixels.open_store(settings.store_url, settings.store)
+    try:
+        log, trained = await database.releases(), await database.versions()
+        wanted = []
+        for task, model in models.items():
+            numbers = release.to_keep_loaded(release.standing(log, task)) or [model.card.version]
+            wanted += [(task, number) for number in numbers]
+        own = [(model.card, model.weights_path) for model in models.values()]
+        return await versions.entries(own, trained, wanted, store, settings.home / "versions")
+    finally:
+        await store.close()
+        await database.close()
 
 
 # Kafka comes last because it takes longest to start.

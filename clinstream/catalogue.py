@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
@@ -10,10 +10,12 @@ from rich.table import Table
 
 import triton_models
 from adapters import settings as configuration
+from adapters import versions
 from adapters.clock import SystemClock
-from adapters.database import Database, Release
+from adapters.database import Database, Release, Version
 from adapters.repository import names
 from schemas.errors import DatabaseUnavailable, UserError
+from training import release
 from triton_models import Model
 
 NO_LOG = "The release log is not known: the stack is not running."
@@ -27,35 +29,60 @@ def find(name: str) -> Model:
     return known[name]
 
 
-def release_log() -> Sequence[Release] | None:
-    """The decisions, oldest first; None when there is no database to ask."""
-    return asyncio.run(_read_log())
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the database says: the release log, oldest first, and the trained versions. `log` is None without one."""
+
+    log: Sequence[Release] | None
+    trained: Sequence[Version]
 
 
-async def _read_log() -> Sequence[Release] | None:
+def known() -> Known:
+    """What the database knows of versions; nothing when there is none to ask."""
+    return asyncio.run(_read())
+
+
+async def _read() -> Known:
     database = Database.open(configuration.load(), SystemClock())
     try:
-        return await database.releases()
+        return Known(await database.releases(), await database.versions())
     except DatabaseUnavailable:
-        return None
+        return Known(None, ())
     finally:
         await database.close()
 
 
-def brief(model: Model, log: Sequence[Release] | None) -> dict[str, Any]:
-    """One line of the list."""
+def versions_of(model: Model, known: Known) -> list[dict[str, Any]]:
+    """One line of the list for the card's version and for each trained one, in the order in which they came."""
     card = model.card
-    states = [row["state"] for row in decisions(model, log) or [] if row["version"] == card.version]
-    return {
+    states = release.standing(known.log, card.name).states if known.log is not None else {}
+    own: dict[str, Any] = {
         "name": card.name,
         "version": card.version,
         "title": card.title,
         "consumes": card.consumes,
         "positive_label": card.positive_label,
-        "state": states[-1] if states else None,
+        "state": states.get(card.version),
+        "source": "packaged",
+        "approved_by": "",
         "weights": _size(model),
         "served_as": names(card),
+        "use_status": card.use_status,
     }
+    trained = [
+        {
+            **own,
+            "version": each.version,
+            "state": states.get(each.version),
+            "source": "trained" if each.request_id else "brought",
+            "approved_by": each.approved_by,
+            "weights": each.weights_sha256[:12],
+            "served_as": names(versions.card_of(card, each)),
+        }
+        for each in known.trained
+        if each.task == card.name
+    ]
+    return [own, *trained]
 
 
 def decisions(model: Model, log: Sequence[Release] | None) -> list[dict[str, Any]] | None:
@@ -95,21 +122,24 @@ def plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is not expected on a card")
 
 
-def show_list(models: Sequence[Model], log: Sequence[Release] | None) -> None:
-    """Prints one line a model."""
-    table = Table("model", "version", "looks at", "finds", "state", "weights")
+def show_list(models: Sequence[Model], known: Known) -> None:
+    """Prints one line a version."""
+    table = Table()
+    for name in ("model", "version", "state", "source"):
+        table.add_column(name, no_wrap=True)
+    for name in ("finds", "approved by", "weights"):
+        table.add_column(name)
     for model in models:
-        row = brief(model, log)
-        table.add_row(
-            row["name"], row["version"], row["consumes"], row["positive_label"], row["state"] or "-", row["weights"]
-        )
+        for row in versions_of(model, known):
+            cells = (row["name"], row["version"], row["state"] or "-", row["source"], row["positive_label"] or "-")
+            table.add_row(*cells, row["approved_by"] or "-", row["weights"])
     console = Console(highlight=False)
     console.print(table)
-    if log is None:
+    if known.log is None:
         console.print(NO_LOG)
 
 
-def show(model: Model, log: Sequence[Release] | None) -> None:
+def show(model: Model, known: Known) -> None:
     """Prints a card and its decisions for a person."""
     card, console = model.card, Console(highlight=False)
     point, use = card.operating_point, card.intended_use
@@ -136,7 +166,7 @@ def show(model: Model, log: Sequence[Release] | None) -> None:
     table.add_row("limits", "\n".join(card.limits))
     table.add_row("notice", card.notice)
     console.print(table)
-    rows = decisions(model, log)
+    rows = decisions(model, known.log)
     if rows is None:
         console.print(NO_LOG)
     for row in rows or []:

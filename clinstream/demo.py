@@ -1,4 +1,7 @@
-"""The guided tour of `clinstream demo`: the user's own commands, one killed process, and the count; no shortcuts."""
+"""The guided tour of `clinstream demo`: the user's own commands, one killed process, and the count; no shortcuts.
+
+How each act is shown is here; what the acts are, and in which order, is in `tour`.
+"""
 
 import json
 import os
@@ -8,14 +11,15 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+import triton_models
 from adapters import settings as configuration
-from clinstream import running
+from clinstream import demonstration, running, samples
+from clinstream.demonstration import CLINICIAN, TASK
 from clinstream.embedded.home import Home
 from clinstream.supervision import records
 from schemas.errors import UserError
@@ -23,11 +27,13 @@ from schemas.errors import UserError
 VICTIM = "imaging-infer.routine"
 FOUND_AGAIN_S = 60.0
 PICTURES = (".jpeg", ".jpg", ".png")
+STARTER = triton_models.HOME / TASK / "starter"
+CORRECTIONS = 20
+"""How many corrections make the demonstration retrain; a card asks for more."""
 
-
-def samples() -> Path:
-    """The packaged sample pack: `images/` (real objects and pictures) and `vitals/` (real stays)."""
-    return Path(str(files("clinstream"))) / "samples" / "pack"
+RUN_ENDS_S = 400.0
+LOOK_S = 1.0
+ENDED = frozenset({"REGISTERED", "REJECTED", "FAILED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +60,31 @@ class Tour:
         """A heading before a stage of the tour."""
         self._out.print(f"\n[bold]{sentence}[/bold]")
 
+    def tell(self, sentence: str) -> None:
+        """A line under a heading."""
+        self._out.print(sentence)
+
     def run(self, *words: str) -> int:
         """Runs a command with its output on the screen; the exit code."""
         self._show(words)
         return subprocess.run(self._argv(words), env=self._environment(), check=False).returncode
 
-    def send(self, kind: str, paths: Sequence[Path], *, kill: str = "") -> Wave:
+    def ask(self, *words: str, show: bool = False) -> Any:
+        """What a command prints with --json; raises UserError when it fails."""
+        if show:
+            self._show((*words, "--json"))
+        done = subprocess.run(
+            self._argv([*words, "--json"]), env=self._environment(), check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise UserError(f"`clinstream {' '.join(words[:2])}` failed: {done.stderr.strip() or done.stdout.strip()}")
+        return json.loads(done.stdout)
+
+    def send(self, kind: str, *words: str, kill: str = "") -> Wave:
         """Sends files, keeps what the doors said, and kills the process named `kill` while they are on their way."""
-        words = ("send", kind, *(str(path) for path in paths), "--json")
-        self._show(words)
-        with subprocess.Popen(self._argv(words), env=self._environment(), stdout=subprocess.PIPE, text=True) as sending:
+        argv = ("send", kind, *words, "--json")
+        self._show(argv)
+        with subprocess.Popen(self._argv(argv), env=self._environment(), stdout=subprocess.PIPE, text=True) as sending:
             assert sending.stdout is not None
             lines = []
             for text in sending.stdout:
@@ -107,6 +128,23 @@ class Tour:
                 return
             time.sleep(0.05)
 
+    def until_run_ends(self, known: set[str]) -> dict[str, Any]:
+        """Waits for the training run that is not among `known` and returns its row; shows how far it is."""
+        until, shown = time.monotonic() + RUN_ENDS_S, ""
+        with self._out.status("waiting for the training run") as status:
+            while time.monotonic() < until:
+                rows = [row for row in self.ask("models", "runs") if row["request_id"] not in known]
+                stage = f"{rows[0]['state']} {rows[0]['stage']}" if rows else "asked for"
+                if stage != shown:
+                    status.update(f"training run: {stage}")
+                    self._out.print(f"training run: {stage}")
+                    shown = stage
+                if rows and rows[0]["state"] in ENDED:
+                    found: dict[str, Any] = rows[0]
+                    return found
+                time.sleep(LOOK_S)
+        raise UserError(f"The training run did not end within {RUN_ENDS_S:.0f} s; see logs/trainer.0.log.")
+
     def _process(self, name: str) -> records.Record | None:
         found = records.read_all(Home(self._home).run)
         return next((r for r in found if (r.name == name or r.name.startswith(f"{name}.")) and r.alive()), None)
@@ -115,7 +153,12 @@ class Tour:
         return [sys.executable, "-m", "clinstream", *words]
 
     def _environment(self) -> dict[str, str]:
-        return configuration.child_environment(self._home)
+        return {
+            **configuration.child_environment(self._home),
+            # Base data of the packaged samples, and a window that the demonstration can fill.
+            "CLINSTREAM_TRAINING_DATA": str(samples.PACK),
+            "CLINSTREAM_RETRAIN_AFTER": json.dumps({TASK: CORRECTIONS}),
+        }
 
     def _show(self, words: Sequence[str]) -> None:
         shown = " ".join(Path(word).name if word.startswith("/") else word for word in words)
@@ -125,26 +168,88 @@ class Tour:
 def tour(home: Path, out: Console) -> bool:
     """The whole demonstration; True only if every event that a door acknowledged has its outcome."""
     guide = Tour(home, out)
-    pack = samples()
     guide.say("1. The real servers and our processes")
     if guide.run("up"):
         return False
-    images = pack / "images"
-    chests = sorted(images.glob("chest-*.dcm"))
-    others = sorted({path for kind in (".dcm", *PICTURES) for path in images.glob(f"*{kind}")} - set(chests))
-    guide.say("2. Pictures and other studies through the DICOM door; what no model is meant for is said so")
-    waves = [guide.send("dicom", others)]
-    guide.say("3. Real intensive-care stays through the HTTP door")
-    waves.append(guide.send("vitals", [pack / "vitals"]))
-    guide.say("4. Real chest X-rays, one of them from two senders, and a process killed while they are on their way")
-    waves.append(guide.send("dicom", chests, kill=VICTIM))
-    guide.say("5. Every acknowledged event against its outcome")
+    guide.say("2. A weak version to begin with: trained on a tenth of the packaged stays")
+    first_time = begin_weak(guide)
+    waves = send_all(guide)
+    guide.say("7. Every acknowledged event against its outcome")
     acknowledged = home / "demo" / "acknowledged.jsonl"
     acknowledged.write_text("".join(wave.kept.read_text() for wave in waves))
     clean = guide.run("reconcile", "--acknowledged", str(acknowledged), "--wait", "180") == 0
-    guide.say("6. What a clinician would see (research use only)")
-    for task, most in (("chest_xray", "20"), ("icu_mortality", "5")):
+    guide.say("8. What a clinician would see (research use only)")
+    for task, most in (
+        ("chest_xray", "20"),
+        ("otoscope_screening", "8"),
+        ("otoscope_diagnosis", "8"),
+        ("glucose", "4"),
+    ):
         clean = guide.run("results", "--model", task, "--limit", most) == 0 and clean
+    clean = guide.run("results", "--model", TASK, "--limit", "5") == 0 and clean
+    guide.say("9. The loop closes: a clinician corrects, a run learns, a gate judges, a person approves")
+    if first_time:
+        close_loop(guide, waves[-2])
+    else:
+        guide.tell("The loop was closed on this state before; `clinstream models runs` shows how.")
     guide.until_all_run()
     clean = guide.run("status") == 0 and clean
     return clean and all(wave.accepted == len(wave.lines) for wave in waves)
+
+
+def begin_weak(guide: Tour) -> bool:
+    """Releases the packaged weak version of the stays' model; False when this state has seen it before."""
+    if any(row["name"] == TASK and row["source"] != "packaged" for row in guide.ask("models", "list")):
+        guide.tell("This state has trained versions already.")
+        return False
+    metadata = json.loads((STARTER / "metadata.json").read_text(encoding="utf-8"))
+    version = metadata["version"]
+    guide.run("models", "register", TASK, "--from", str(STARTER), "--why", "the demonstration begins weak")
+    guide.run("models", "approve", TASK, version, "--by", CLINICIAN, "--why", "the demonstration begins weak")
+    guide.run("models", "promote", TASK, version, "--by", CLINICIAN, "--why", "the demonstration begins weak")
+    return True
+
+
+def send_all(guide: Tour) -> list[Wave]:
+    """All four kinds of event through their doors; the stays are the last but one."""
+    chests = sorted(samples.IMAGES.glob("chest-*.dcm"))
+    others = sorted({path for kind in (".dcm", *PICTURES) for path in samples.IMAGES.glob(f"*{kind}")} - set(chests))
+    guide.say("3. Pictures and other studies through the DICOM door; what no model is meant for is said so")
+    waves = [guide.send("dicom", *map(str, others))]
+    guide.say("4. Photographs of ears: screened first, then the question of what it is")
+    waves.append(guide.send("otoscope", str(samples.OTOSCOPE)))
+    guide.say("5. Two wearers' glucose readings, moved to now: forecasts from the newest, the older ones kept")
+    for path in sorted(samples.CGM.glob("*.csv")):
+        waves.append(guide.send("cgm", str(path), "--wearer", f"demo {path.stem}", "--shift-to-now"))
+    guide.say("6. Real intensive-care stays over HTTP, then chest X-rays, one from two senders, and a process killed")
+    waves.append(guide.send("vitals", str(samples.VITALS)))
+    waves.append(guide.send("dicom", *map(str, chests), kill=VICTIM))
+    return waves
+
+
+def close_loop(guide: Tour, stays: Wave) -> None:
+    """Corrects what became of the stays otherwise, and follows the run to its end, whatever that is."""
+    known = {row["request_id"] for row in guide.ask("models", "runs")}
+    events = {line["event_id"] for line in stays.lines}
+    results = guide.ask("results", "--model", TASK, "--limit", "1000")
+    wrong = demonstration.corrections(stays.lines, [row for row in results if row["answer"]["event_id"] in events])
+    guide.tell(f"{len(wrong)} of {len(events)} answers were not what became of the stay; {CORRECTIONS} make a run.")
+    for place, each in enumerate(wrong[:CORRECTIONS]):
+        words = ("override", each.result_id, "--label", each.label, "--by", CLINICIAN)
+        guide.ask(*words, "--idempotency-key", f"demo {each.result_id}", show=place < 2)
+        if place == 2:
+            guide.tell("  ... and so on, one command each")
+    if len(wrong) < CORRECTIONS:
+        guide.tell("Too few for a run.")
+        return
+    run = guide.until_run_ends(known)
+    guide.tell(f"The run ended as {run['state']}: {run['why']}")
+    if run["state"] != "REGISTERED":
+        guide.tell("The version that served goes on serving: that is what a gate is for.")
+        return
+    guide.run("models", "approve", TASK, run["version"], "--by", CLINICIAN, "--why", "better on the frozen hold-out")
+    guide.run("models", "promote", TASK, run["version"], "--by", CLINICIAN, "--why", "approved")
+    guide.tell("What a monitor sends now is answered by the new version, and no process was started anew:")
+    guide.send("vitals", str(demonstration.measured_now(stays.kept.parent)), "--wait")
+    guide.run("results", "--model", TASK, "--limit", "3", "--lineage")
+    guide.run("models", "list")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import uvloop
 
 from adapters import bootstrap, settings, telemetry
+from adapters.stopping import stop_on_signals
 from consumers import pipelines, process, running
 from schemas.errors import ClinstreamError
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(name: str, index: int) -> None:
-    stop = running.stop_on_signals()
+    stop = stop_on_signals()
     known = settings.load()
     metrics = telemetry.serve_metrics(known.metrics_port(name, index), host=known.metrics_host)
     here = process.ConsumerProcess(name, index, known)

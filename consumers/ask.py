@@ -15,6 +15,7 @@ from adapters import telemetry
 from adapters.clock import Clock
 from adapters.releases import Choice
 from adapters.triton import BATCH_SIZE, PRIORITIES, Inference, triton_name
+from schemas.card import ModelCard
 from schemas.errors import InvalidForModel
 from schemas.findings import Finding
 from triton_models.model import Model
@@ -37,6 +38,10 @@ class Releases(Protocol):
 
     def choose(self, task: str, subject_id: str) -> Choice:
         """The version for a subject; raises DatabaseUnavailable until the release log was read once."""
+        ...
+
+    def card(self, card: ModelCard, version: str) -> ModelCard:
+        """The card as it holds for a version; raises DatabaseUnavailable for one that is not known yet."""
         ...
 
 
@@ -94,7 +99,7 @@ class Ask:
         meters = telemetry.metrics()
         meters.inference_seconds.labels(task=card.name).observe(self._clock.monotonic() - before)
         meters.inference_rows.labels(task=card.name).observe(len(tensors))
-        findings = model.decode(outputs)
+        findings = model.decode(outputs, self._releases.card(card, choice.version))
         if len(findings) != len(tensors):
             raise InvalidForModel(f"{card.name} answered {len(findings)} rows to {len(tensors)}")
         now = self._clock.time()

@@ -95,6 +95,14 @@ def _glucose(lane: Literal["live", "backfill"]) -> Callable[[Settings, Any, str]
     return build
 
 
+def _overrides(settings: Settings, services: Services, _name: str) -> Step:
+    import triton_models
+    from consumers.overrides import Overrides
+
+    known = [model.card for model in triton_models.discover().values()]
+    return Overrides(known, settings.retrain_after, services.database)
+
+
 def _record(_settings: Settings, services: Services, _name: str) -> Step:
     from consumers.record import Record
 
@@ -132,5 +140,6 @@ PIPELINES: dict[str, Pipeline] = {
     "signals": Pipeline(needs=INFERS, build=_signals),
     "glucose.live": Pipeline(needs=INFERS | {"windows"}, build=_glucose("live")),
     "glucose.backfill": Pipeline(needs=INFERS | {"windows"}, build=_glucose("backfill")),
+    "overrides": Pipeline(needs=EVERYONE, build=_overrides),
     "record": Pipeline(needs=EVERYONE, build=_record),
 }

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from adapters.clock import Clock
+from adapters.identity_lock import instance_id
 from adapters.kafka import Publisher
 from adapters.settings import Settings
-from consumers.identity_lock import instance_id
 from consumers.settle import Decisions
 from consumers.steps import Step
 

@@ -2,26 +2,16 @@
 
 import asyncio
 import gc
-import signal
 from collections.abc import Callable, Coroutine
 
 from adapters import telemetry, topics_admin
+from adapters.identity_lock import identity
 from consumers import crash_points
-from consumers.identity_lock import identity
 from consumers.process import ConsumerProcess, Needs
 from consumers.steps import Step
 from schemas.errors import Conflict
 
 log = telemetry.logger("process")
-
-
-def stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set; call it from the running loop, before anything is opened."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
 
 
 async def run(process: ConsumerProcess, step: Step, services: Needs, stop: asyncio.Event) -> None:

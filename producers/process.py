@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from adapters import bootstrap, telemetry
 from adapters.bootstrap import Services
 from adapters.clock import Clock
 from adapters.settings import Settings
+from adapters.stopping import stop_on_signals
 from producers.door import Door, Limits
 from schemas.errors import Conflict, SettingsError, Unavailable
 
@@ -42,7 +42,7 @@ class Parts:
 
 async def run(name: str, settings: Settings, index: int) -> None:
     """Runs the door of this name until SIGTERM or SIGINT; answers what is under way before it ends."""
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     endpoint = _metrics(settings.metrics_port(name, index), settings.metrics_host)
     try:
         async with _parts(name, settings, stop) as parts:
@@ -160,11 +160,3 @@ def _metrics(port: int, host: str) -> telemetry.MetricsServer:
         return telemetry.serve_metrics(port, host=host)
     except OSError as error:
         raise Conflict(f"The metrics port {port} is in use; is this process running already?") from error
-
-
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop

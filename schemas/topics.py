@@ -113,7 +113,7 @@ FIXED: tuple[Topic, ...] = (
     ),
     Topic(OBSERVED_GLUCOSE_LIVE, (GlucoseObserved,), "wearer", 8, FOR_EVER, ("door-http",), ("glucose",), True),
     Topic(OBSERVED_GLUCOSE_BACKFILL, (GlucoseObserved,), "wearer", 8, FOR_EVER, ("door-http",), ("glucose",), True),
-    Topic(OBSERVED_VITALS, (VitalsObserved,), "stay", 8, FOR_EVER, ("door-http",), ("signals",), True),
+    Topic(OBSERVED_VITALS, (VitalsObserved,), "stay", 8, FOR_EVER, ("door-http",), ("signals", "trainer"), True),
     Topic(
         WORK_STAT,
         (ImagePrepared,),

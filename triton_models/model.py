@@ -22,7 +22,8 @@ from triton_models.figures import Figure
 Tensor = npt.NDArray[Any]
 Prepare = Callable[[Any], Tensor]
 PrepareMany = Callable[[Sequence[Any]], tuple[Tensor, Mapping[int, RejectedInput]]]
-Decode = Callable[[Mapping[str, Tensor]], Sequence[Finding]]
+# (outputs, card): the card of the version that answered; without one the folder's own.
+Decode = Callable[..., Sequence[Finding]]
 Judge = Callable[[Path, Path, ModelCard], Mapping[str, Figure]]
 
 _SEMANTIC = re.compile(r"\d+\.\d+\.\d+")

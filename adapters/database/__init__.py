@@ -1,16 +1,21 @@
 """PostgreSQL: answers, results, outcomes, readings, identities, releases, outbox, audit; the only room with SQL."""
 
+from adapters.database.assessments import Assessed, Rules
 from adapters.database.database import Database
 from adapters.database.migrating import expected_revision, migrate
 from adapters.database.records import (
+    Correction,
     Followable,
     ImageIdentity,
     Key,
     NewReading,
+    Order,
     OutboxRow,
     Recorded,
     Release,
     ResultFilter,
+    Run,
+    RunState,
     Shown,
     State,
     StoredImage,
@@ -19,6 +24,7 @@ from adapters.database.records import (
     StoredResult,
     Taking,
     Trail,
+    Version,
     Visible,
     Wearer,
     Window,
@@ -27,15 +33,21 @@ from adapters.database.records import (
 )
 
 __all__ = [
+    "Assessed",
+    "Correction",
     "Database",
     "Followable",
     "ImageIdentity",
     "Key",
     "NewReading",
+    "Order",
     "OutboxRow",
     "Recorded",
     "Release",
     "ResultFilter",
+    "Rules",
+    "Run",
+    "RunState",
     "Shown",
     "State",
     "StoredImage",
@@ -44,6 +56,7 @@ __all__ = [
     "StoredResult",
     "Taking",
     "Trail",
+    "Version",
     "Visible",
     "Wearer",
     "Window",

@@ -1,6 +1,7 @@
 """The one object through which services and commands use PostgreSQL; what each call does is in its neighbours."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import Clock
 from adapters.database import (
+    assessments,
     identities,
     outbox,
     outcomes,
@@ -17,23 +19,30 @@ from adapters.database import (
     recording,
     releases,
     results_changes,
+    runs,
+    versions,
     wearers,
 )
 from adapters.database.engine import Transactions, make_engine
 from adapters.database.records import (
+    Correction,
     Followable,
     ImageIdentity,
     Key,
+    Order,
     OutboxRow,
     Recorded,
     Release,
     ResultFilter,
+    Run,
+    RunState,
     State,
     StoredOutcome,
     StoredReading,
     StoredResult,
     Taking,
     Trail,
+    Version,
     Visible,
     Wearer,
     Window,
@@ -42,7 +51,7 @@ from adapters.database.records import (
 from adapters.settings import Settings
 from adapters.wearers import Credential
 from schemas.card import ModelCard
-from schemas.events import Answer, OutcomeDecided
+from schemas.events import Answer, OutcomeDecided, ResultAssessed, RetrainRequested
 
 
 class Database:
@@ -232,6 +241,142 @@ class Database:
     async def enqueue(self, topic: str, key: bytes | None, headers: Sequence[tuple[str, bytes]], value: bytes) -> int:
         """Adds a message to the outbox."""
         return await self._transactions.run(lambda c: outbox.enqueue(c, topic, key, headers, value))
+
+    async def assess(
+        self, events: Sequence[ResultAssessed], rules: Mapping[str, assessments.Rules]
+    ) -> list[assessments.Assessed]:
+        """Takes assessments in their order, counts the corrections among them, and asks for retraining when a window is
+        full; one `Assessed` an event."""
+
+        async def work(connection: AsyncConnection) -> list[assessments.Assessed]:
+            return [await assessments.assess(connection, event, rules, self._clock.now()) for event in events]
+
+        return await self._transactions.run(work)
+
+    async def corrections(self, task: str, until: datetime) -> list[Correction]:
+        """What clinicians corrected of a task up to a time."""
+        return await self._transactions.run(lambda c: assessments.corrections(c, task, until))
+
+    async def retrain_windows(self) -> list[tuple[str, int, int]]:
+        """(task, corrections in the open window, number of the window) of every task that was ever corrected."""
+        return await self._transactions.run(assessments.windows)
+
+    async def ask_for_training(self, asked: RetrainRequested) -> None:
+        """Puts a person's request into the outbox."""
+        await self._transactions.run(lambda c: outbox.enqueue(c, *runs.announcement(asked)))
+
+    async def request_run(self, asked: RetrainRequested) -> bool:
+        """Writes the row of a run; False when it is there already."""
+        return await self._transactions.run(lambda c: runs.request(c, asked))
+
+    async def claim_run(self, worker: str, lease: timedelta) -> Run | None:
+        """Takes the oldest run that is free, or None."""
+        return await self._transactions.run(lambda c: runs.claim(c, worker, lease, self._clock.now()))
+
+    async def hold_run(self, run: Run, lease: timedelta) -> bool:
+        """Prolongs the lease; False when somebody else has the run by now."""
+        return await self._transactions.run(lambda c: runs.hold(c, run, lease, self._clock.now()))
+
+    async def note_run(self, run: Run, stage: str, *, snapshot: str | None = None, version: str | None = None) -> bool:
+        """Notes how far a run has come; False when somebody else has it by now."""
+        return await self._transactions.run(lambda c: runs.note(c, run, stage, snapshot=snapshot, version=version))
+
+    async def release_run(self, run: Run, why: str) -> None:
+        """Gives an unfinished run back."""
+        await self._transactions.run(lambda c: runs.release(c, run, why))
+
+    async def end_run(
+        self,
+        run: Run,
+        state: RunState,
+        why: str,
+        figures: Mapping[str, object],
+        *,
+        version: Version | None = None,
+        moves: Sequence[tuple[str, State, float]] = (),
+    ) -> bool:
+        """Ends a run together with the version that it registers and its rows of the release log, in one transaction.
+
+        False, and nothing is written, when somebody else has the run by now.
+        """
+
+        async def work(connection: AsyncConnection) -> bool:
+            now = self._clock.now()
+            if not await runs.end(connection, run, state, why, figures, now):
+                return False
+            if version is not None:
+                await versions.add(connection, version)
+            if moves:
+                await releases.move(connection, moves, task=run.task, by_whom="trainer", why=why, now=now)
+            return True
+
+        return await self._transactions.run(work)
+
+    async def runs(self, limit: int = 50) -> list[Run]:
+        """The newest training runs."""
+        return await self._transactions.run(lambda c: runs.every(c, limit))
+
+    async def versions(self) -> list[Version]:
+        """All trained versions, a task's in the order of their registration."""
+        return await self._transactions.run(versions.every)
+
+    async def add_version(self, version: Version, *, by_whom: str, why: str) -> bool:
+        """Registers a version that a person brings, with its audit line; False when it is there already."""
+
+        async def work(connection: AsyncConnection) -> bool:
+            if not await versions.add(connection, version):
+                return False
+            details: dict[str, object] = {"task": version.task, "version": version.version}
+            await identities.audit(connection, by_whom=by_whom, purpose=why, action="version.add", details=details)
+            rows: list[tuple[str, State, float]] = [(version.version, "REGISTERED", 0.0)]
+            await releases.move(connection, rows, task=version.task, by_whom=by_whom, why=why, now=self._clock.now())
+            return True
+
+        return await self._transactions.run(work)
+
+    async def approve_version(self, task: str, version: str, *, by_whom: str, why: str) -> bool:
+        """Notes a person's approval, with its audit line; False when it is unknown or was approved before."""
+
+        async def work(connection: AsyncConnection) -> bool:
+            details: dict[str, object] = {"task": task, "version": version}
+            if not await versions.approve(connection, task, version, by_whom, self._clock.now()):
+                return False
+            await identities.audit(connection, by_whom=by_whom, purpose=why, action="version.approve", details=details)
+            return True
+
+        return await self._transactions.run(work)
+
+    async def move_versions(
+        self, task: str, rows: Sequence[tuple[str, State, float]], *, by_whom: str, why: str
+    ) -> list[Release]:
+        """Writes the rows of one move, its audit line and the announcements in one transaction."""
+
+        async def work(connection: AsyncConnection) -> list[Release]:
+            details: dict[str, object] = {"task": task, "rows": [list(row) for row in rows]}
+            await identities.audit(connection, by_whom=by_whom, purpose=why, action="release.move", details=details)
+            now = self._clock.now()
+            made = await releases.move(connection, rows, task=task, by_whom=by_whom, why=why, now=now)
+            for each in made:
+                await outbox.enqueue(connection, *releases.announcement(each))
+            return made
+
+        return await self._transactions.run(work)
+
+    async def order(self, wanted: Order) -> Order:
+        """Files an order for the release manager and returns it with its number."""
+        return await self._transactions.run(lambda c: versions.order(c, wanted, self._clock.now()))
+
+    async def open_orders(self) -> list[Order]:
+        """The orders that wait, in the order of their filing."""
+        return await self._transactions.run(versions.open_orders)
+
+    async def order_by_id(self, number: int) -> Order | None:
+        """One order."""
+        return await self._transactions.run(lambda c: versions.order_by_id(c, number))
+
+    async def end_order(self, number: int, refused: str = "") -> None:
+        """Marks an order as done, or as refused for a reason."""
+        await self._transactions.run(lambda c: versions.end_order(c, number, refused, self._clock.now()))
 
 
 async def _probe(connection: AsyncConnection) -> None:

@@ -41,6 +41,7 @@ PRIVILEGES = {
     "retrain_counters": "SELECT, INSERT, UPDATE",
     "runs": "SELECT, INSERT, UPDATE",
     "versions": "SELECT, INSERT, UPDATE",
+    "release_orders": "SELECT, INSERT, UPDATE",
 }
 
 

@@ -4,7 +4,7 @@ Answers, visible results, outcomes, images and readings follow from the log. Rel
 stay as they are; studies and identities come from the images themselves and stay too.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import Clock
-from adapters.database import identities, migrating, recording, results_changes
+from adapters.database import assessments, identities, migrating, recording, results_changes
 from adapters.database import outcomes as outcome_rows
 from adapters.database import readings as reading_rows
 from adapters.database.columns import arrays, names, unnest
@@ -22,11 +22,19 @@ from adapters.database.errors import translated
 from adapters.database.recording import COLUMNS, Standing
 from adapters.database.records import ImageIdentity, NewReading
 from adapters.settings import Settings
-from schemas.events import Answer, GlucoseObserved, OutcomeDecided, ResultAmended, ResultPublished, ResultWithdrawn
+from schemas.events import (
+    Answer,
+    GlucoseObserved,
+    OutcomeDecided,
+    ResultAmended,
+    ResultAssessed,
+    ResultPublished,
+    ResultWithdrawn,
+)
 
-PROJECTIONS = ("answers", "visible", "outcomes", "images", "readings")
+PROJECTIONS = ("answers", "visible", "outcomes", "images", "readings", "assessments")
 # In the order in which every transaction that writes takes them, so that whoever waits holds nothing needed here.
-LOCKED = ("glucose_windows", "readings", "answers", "visible", "outcomes", "images")
+LOCKED = ("glucose_windows", "readings", "assessments", "answers", "visible", "outcomes", "images")
 
 # insert-visible-as-published: with the revisions that the log says.
 INSERT = text(
@@ -40,6 +48,15 @@ KEEP_ANSWERS = text("INSERT INTO answers SELECT * FROM old_answers ON CONFLICT D
 KEEP_VISIBLE = text(
     "INSERT INTO visible SELECT v.* FROM old_visible v JOIN answers USING (answer_id) "
     "ORDER BY v.object_id, v.task, v.revision ON CONFLICT DO NOTHING"
+)
+# counted-before, counted-others: corrections stay counted; where nobody knows in which window, in a closed one.
+COUNTED_BEFORE = text(
+    "UPDATE assessments a SET counted_window = o.counted_window FROM old_assessments o "
+    "WHERE a.override_id = o.override_id"
+)
+COUNTED_OTHERS = text(
+    "UPDATE assessments SET counted_window = :window WHERE differs AND NOT simulated AND counted_window IS NULL "
+    "AND override_id NOT IN (SELECT override_id FROM old_assessments)"
 )
 KEEP_OUTCOMES = text("INSERT INTO outcomes SELECT * FROM old_outcomes ON CONFLICT DO NOTHING")
 KEEP_IMAGES = text("INSERT INTO images SELECT * FROM old_images ON CONFLICT DO NOTHING")
@@ -85,19 +102,20 @@ class Counts:
     outcomes: int
     images: int
     readings: int
+    assessments: int
 
 
 class Rebuild:
     """The transaction under way: everything here is undone unless the block that opened it ends well.
 
-    Feed it in this order: results, their changes, `keep_unlogged`, answers, outcomes, images, readings.
+    Feed it in this order: results, their changes, `keep_unlogged`, answers, outcomes, images, readings, assessments.
     """
 
     def __init__(self, connection: AsyncConnection, clock: Clock, missing: Sequence[str]) -> None:
         self._connection = connection
         self._clock = clock
         self.missing = tuple(missing)
-        self.before = Counts(0, 0, 0, 0, 0)
+        self.before = Counts(0, 0, 0, 0, 0, 0)
 
     async def begin(self) -> None:
         """Keeps writers out, sets the old rows aside, and empties the projections.
@@ -141,6 +159,17 @@ class Rebuild:
     async def add_outcomes(self, outcomes: Sequence[OutcomeDecided]) -> None:
         """Outcomes as decided."""
         await outcome_rows.upsert(self._connection, outcomes, self._clock.now())
+
+    async def add_assessments(self, events: Sequence[ResultAssessed], rules: Mapping[str, assessments.Rules]) -> None:
+        """What clinicians said, in the order in which they said it; nothing is counted, announced or asked for.
+
+        Where an assessment counts was decided before and is kept; how many corrections the open window of a task has is
+        a decision and stays as it is.
+        """
+        for event in assessments.in_order(events):
+            await assessments.assess(self._connection, event, rules, self._clock.now(), mute=True)
+        await self._connection.execute(COUNTED_BEFORE)
+        await self._connection.execute(COUNTED_OTHERS, {"window": assessments.KEPT_CLOSED})
 
     async def add_images(self, images: Sequence[ImageIdentity]) -> None:
         """Image events as observed, without whose they are."""

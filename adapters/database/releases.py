@@ -1,6 +1,6 @@
 """The log of release decisions in PostgreSQL; choosing a version by it is `adapters.releases`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import text
@@ -65,10 +65,7 @@ async def add(
 
     Raises UserError for a share outside 0..1, or a canary without one.
     """
-    if not 0 <= share <= 1 or (state == "CANARY" and share == 0):
-        raise UserError(
-            f"A share of {share} cannot be served; give a canary more than 0 and at most 1 of the subjects."
-        )
+    check_share(state, share)
     await connection.execute(LOCK, {"key": RELEASES_LOCK})
     common = {"task": task, "by_whom": by_whom, "why": why, "now": now}
     if state == "PROMOTED":
@@ -77,6 +74,31 @@ async def add(
                 await connection.execute(INSERT, {**common, "version": row.version, "state": "RETIRED", "share": 0.0})
     row = (await connection.execute(INSERT, {**common, "version": version, "state": state, "share": share})).one()
     return Release(*row)
+
+
+async def move(
+    connection: AsyncConnection,
+    rows: Sequence[tuple[str, State, float]],
+    *,
+    task: str,
+    by_whom: str,
+    why: str,
+    now: datetime,
+) -> list[Release]:
+    """Writes the rows (version, state, share) that one move of a task makes, in their order, as one decision.
+
+    The caller has checked the move against the table; two who decide at once take turns, and each version's newest row
+    is its state.
+    """
+    for _, state, share in rows:
+        check_share(state, share)
+    await connection.execute(LOCK, {"key": RELEASES_LOCK})
+    common = {"task": task, "by_whom": by_whom, "why": why, "now": now}
+    made = []
+    for version, state, share in rows:
+        row = (await connection.execute(INSERT, {**common, "version": version, "state": state, "share": share})).one()
+        made.append(Release(*row))
+    return made
 
 
 async def ensure_starters(connection: AsyncConnection, cards: Iterable[ModelCard], now: datetime) -> None:

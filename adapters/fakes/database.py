@@ -25,6 +25,7 @@ from adapters.database import (
     StoredResult,
     Taking,
     Trail,
+    Version,
     Visible,
     Wearer,
     Window,
@@ -57,6 +58,7 @@ class FakeDatabase:
         self.stamps: dict[Wearer, UUID] = {}
         self.images: dict[UUID, ImageIdentity] = {}
         self.log: list[Release] = []
+        self.trained: list[Version] = []
         self.outbox: list[OutboxRow] = []
         self.sent: set[int] = set()
         self.audit: list[dict[str, object]] = []
@@ -150,6 +152,19 @@ class FakeDatabase:
         """See Database.releases."""
         await self.probe()
         return [release for release in self.log if release.epoch > since]
+
+    async def versions(self) -> list[Version]:
+        """See Database.versions."""
+        await self.probe()
+        return list(self.trained)
+
+    async def add_version(self, version: Version, *, by_whom: str, why: str) -> bool:
+        """See Database.add_version; without its row of the release log."""
+        await self.probe()
+        if any((each.task, each.version) == (version.task, version.version) for each in self.trained):
+            return False
+        self.trained.append(version)
+        return True
 
     async def ensure_starters(self, cards: Iterable[ModelCard]) -> None:
         """See Database.ensure_starters."""

@@ -22,7 +22,7 @@ def rebuild(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
 ) -> None:
-    """Make answers, visible results, outcomes, images and readings anew from the log; nothing is published again.
+    """Make answers, results, outcomes, images, readings and assessments anew from the log; nothing is published again.
 
     Recording waits meanwhile and goes on by itself. Rows that were committed but are not on the log yet are kept.
     Releases, the audit and the outbox are decisions and stay as they are. Tables that were dropped are made again.

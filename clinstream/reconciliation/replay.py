@@ -10,7 +10,7 @@ import triton_models
 from adapters import dicom_reading, pixels, stored_image
 from adapters import settings as configuration
 from adapters.clock import Clock, SystemClock
-from adapters.database import ImageIdentity, rebuilding
+from adapters.database import ImageIdentity, Rules, rebuilding
 from adapters.database.rebuilding import Counts, Rebuild
 from adapters.pixels import BlobStore
 from adapters.settings import Settings
@@ -19,6 +19,7 @@ from clinstream.reconciliation import log, positions
 from clinstream.reconciliation.log import LogRecord
 from consumers.identity import identity_of
 from schemas import envelope, topics
+from schemas.card import ModelCard
 from schemas.errors import MissingObject, RejectedInput, UserError
 from schemas.events import (
     Answer,
@@ -27,6 +28,7 @@ from schemas.events import (
     ImageObserved,
     OutcomeDecided,
     ResultAmended,
+    ResultAssessed,
     ResultPublished,
     ResultWithdrawn,
 )
@@ -51,10 +53,11 @@ class Rebuilt:
 class Replay:
     """One rebuild. The dead-letter topics are not needed: whatever is put aside is announced on `outcomes` too."""
 
-    def __init__(self, settings: Settings, clock: Clock, tasks: Iterable[str], tell: Tell) -> None:
+    def __init__(self, settings: Settings, clock: Clock, cards: Sequence[ModelCard], tell: Tell) -> None:
         self._settings = settings
+        self._rules = {card.name: Rules(tuple(card.labels), card.retrain_after) for card in cards}
         self._clock = clock
-        self._results = [topics.results_topic(task, simulated=made) for task in tasks for made in (False, True)]
+        self._results = [topics.results_topic(task, simulated=made) for task in self._rules for made in (False, True)]
         self._tell = tell
         self._unread = 0
 
@@ -82,6 +85,9 @@ class Replay:
             self._tell("readings")
             for readings in chunks(self._readings()):
                 await work.add_readings([event for event, _ in readings], [logged for _, logged in readings])
+            self._tell("assessments")
+            said = list(self._events([topics.OVERRIDES], ResultAssessed))
+            await work.add_assessments(said, self._rules)
             after = await work.finish(keep_unlogged=keep_unlogged)
             return Rebuilt(work.before, after, work.missing, self._unread)
 
@@ -143,7 +149,7 @@ def rebuild(*, keep_unlogged: bool, identities: bool, tell: Tell) -> Rebuilt:
 
 async def _rebuild(settings: Settings, *, keep_unlogged: bool, identities: bool, tell: Tell) -> Rebuilt:
     clock = SystemClock()
-    replay = Replay(settings, clock, triton_models.discover(), tell)
+    replay = Replay(settings, clock, [model.card for model in triton_models.discover().values()], tell)
     store = pixels.open_store(settings.store_url, settings.store) if identities else None
     windows = RedisWindows(settings.redis_url, clock)
     try:

@@ -17,6 +17,13 @@ VITALS_OUTCOMES = PACK / "stays_outcomes.csv"
 """What became of the stays of `VITALS`, by recordid; never sent through a door."""
 
 
+OTOSCOPE = PACK / "otoscope"
+"""Otoscope photographs for `clinstream send otoscope`; the side is in the file's name."""
+
+CGM = PACK / "cgm"
+"""Eight hours of readings of two wearers for `clinstream send cgm`."""
+
+
 def size_bytes() -> int:
     """How much the pack weighs; at most 3 MB."""
     return sum(path.stat().st_size for path in PACK.rglob("*") if path.is_file())

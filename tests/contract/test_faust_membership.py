@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from adapters import topics_admin
+from adapters.identity_lock import identity, instance_id
 from adapters.settings import Settings
 from clinstream.reconciliation import log
 from consumers import process, running
 from consumers.delivery import Delivery
-from consumers.identity_lock import identity, instance_id
 from consumers.outcomes import Batch, Outcome
 from schemas.errors import Conflict
 from tests.support import loop as support

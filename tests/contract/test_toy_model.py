@@ -18,6 +18,7 @@ from adapters.releases import Choice
 from adapters.settings import TritonSettings
 from adapters.triton import TritonClient
 from consumers.ask import Ask
+from schemas.card import ModelCard
 from tests.support import toy_model
 from triton_models import Model
 
@@ -109,6 +110,10 @@ class _Serving:
     def choose(self, task: str, subject_id: str) -> Choice:
         """Everybody is answered by it."""
         return Choice(version="0.1.0", arm="serving", epoch=1)
+
+    def card(self, card: ModelCard, version: str) -> ModelCard:
+        """The folder's own."""
+        return card
 
 
 async def test_the_toy_is_served_by_triton_and_asked_as_every_model_is(triton: TritonSettings, toy: Model) -> None:

@@ -17,7 +17,7 @@ from consumers.ask import Ask
 from consumers.glucose import Glucose
 from consumers.outcomes import Decide, Outcome, Publish
 from schemas import ids
-from schemas.card import TensorSpec
+from schemas.card import ModelCard, TensorSpec
 from schemas.errors import OutOfRange, Unprocessable
 from schemas.events import ForecastPoint, GlucoseObserved, ResultPublished
 from schemas.findings import Finding
@@ -73,7 +73,7 @@ def model(**changes: Any) -> Model:
             raise OutOfRange("a forecast needs 3 readings")
         return np.array([sum(window.glucose_mg_dl), 0], dtype=np.float32)
 
-    def decode(outputs: Mapping[str, Tensor]) -> Sequence[Finding]:
+    def decode(outputs: Mapping[str, Tensor], card: ModelCard | None = None) -> Sequence[Finding]:
         return [
             Finding(
                 label="forecast",

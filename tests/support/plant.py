@@ -69,12 +69,23 @@ class Plant:
         """The folder of the embedded object store."""
         return self.home.folder / "store"
 
+    @property
+    def training_data(self) -> Path:
+        """Where the trainer looks for base data; beside the home, which tests of `restore` empty."""
+        return self.home.folder.with_name("training-data")
+
     def environment(self) -> dict[str, str]:
         """Nothing of the caller's clinstream settings but the cache; processes may be armed to die (crash points)."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CLINSTREAM_")}
         if "CLINSTREAM_CACHE" in os.environ:
             kept["CLINSTREAM_CACHE"] = os.environ["CLINSTREAM_CACHE"]
-        return {**kept, "CLINSTREAM_HOME": str(self.home.folder), "CLINSTREAM_CRASH_POINT": "file"}
+        return {
+            **kept,
+            "CLINSTREAM_HOME": str(self.home.folder),
+            "CLINSTREAM_CRASH_POINT": "file",
+            "CLINSTREAM_TRAINING_DATA": str(self.training_data),
+            "CLINSTREAM_RETRAIN_AFTER": '{"icu_mortality": 20}',
+        }
 
     def command(self, *argv: str, timeout: float = 180.0, **more: str) -> "subprocess.CompletedProcess[str]":
         """Runs `clinstream ARGV` against this installation; `more` are further environment variables."""

@@ -169,6 +169,10 @@ class FakeReleases:
         """See adapters.releases.ReleaseBook."""
         return Choice(version=self.versions.get(subject_id, "1.0.0"), arm="serving", epoch=7)
 
+    def card(self, card: ModelCard, version: str) -> ModelCard:
+        """The model's own card, whatever the version."""
+        return card
+
 
 class FakeLedger(FakeDatabase):
     """The database in memory, noting the size of each transaction."""

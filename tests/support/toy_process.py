@@ -12,6 +12,7 @@ from adapters import telemetry
 from adapters.clock import SystemClock
 from adapters.kafka import KafkaPublisher
 from adapters.settings import KafkaSettings, load
+from adapters.stopping import stop_on_signals
 from consumers import process, running
 from consumers.delivery import Delivery
 from consumers.outcomes import Batch, Outcome, Publish
@@ -38,7 +39,7 @@ class PassOn(ToyStep):
 
 async def main(home: str, address: str, name: str, index: str, come: str, go: str) -> None:
     """Runs until it is told to stop, or killed."""
-    stop = running.stop_on_signals()
+    stop = stop_on_signals()
     settings = load(Path(home)).model_copy(update={"kafka": KafkaSettings(bootstrap_servers=address)})
     publisher = KafkaPublisher(settings.kafka, SystemClock())
     await publisher.start()

@@ -17,7 +17,7 @@ from triton_models.icu_mortality.card import CARD as ICU
 CARD = replace(ICU, **{changes!r})
 """
 PREPROCESS = "FEATURES = ('a', 'b')\n\n\ndef prepare(thing):\n    return thing\n"
-DECODE = "def decode(outputs):\n    return []\n"
+DECODE = "def decode(outputs, card=None):\n    return []\n"
 TRAIN = "raise ImportError('torch is not here')\n"
 
 

@@ -1,9 +1,11 @@
 """Choosing a version by the release log, with the database and the clock as fakes."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
+from adapters.database import Version
 from adapters.fakes.clock import FakeClock
 from adapters.fakes.database import FakeDatabase
 from adapters.releases import Choice, ReleaseBook, position
@@ -23,6 +25,13 @@ def clock() -> FakeClock:
 def database(clock: FakeClock) -> FakeDatabase:
     """Empty."""
     return FakeDatabase(clock)
+
+
+def trained(number: str, threshold: float) -> Version:
+    """A trained version of the task `one` with an operating point of its own."""
+    point = {"threshold": threshold, "sensitivity": [0.8, 0.7, 0.9], "specificity": [0.7, 0.6, 0.8], "measured_on": "t"}
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return Version("one", number, None, "weights/ab/x", "x", point, (0.1, 0.3), "1", {}, "", at)
 
 
 async def put(database: FakeDatabase, version: str, state: str, share: float = 0.0) -> int:
@@ -126,3 +135,19 @@ async def test_shadows_are_named_and_never_chosen(database: FakeDatabase, clock:
     await book.refresh()
     assert book.shadows("one") == ["3.0.0"]
     assert {book.choose("one", subject).version for subject in SUBJECTS[:100]} == {"1.0.0"}
+
+
+async def test_a_trained_version_answers_by_its_own_operating_point(database: FakeDatabase, clock: FakeClock) -> None:
+    """GL13, S5: a threshold belongs to the weights that it was chosen for."""
+    own = card("one", "image")
+    book = ReleaseBook(database, clock, [own])
+    await database.ensure_starters([own])
+    await book.refresh()
+    assert book.card(own, own.version) is own
+    with pytest.raises(DatabaseUnavailable):
+        book.card(own, "1.1.0")
+    await database.add_version(trained("1.1.0", 0.2), by_whom="t", why="t")
+    await put(database, "1.1.0", "PROMOTED", 1.0)
+    await book.refresh()
+    found = book.card(own, book.choose("one", SUBJECTS[0]).version)
+    assert (found.version, found.threshold, found.abstention_band) == ("1.1.0", 0.2, (0.1, 0.3))

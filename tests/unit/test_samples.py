@@ -1,7 +1,9 @@
 """The packaged samples: small, readable, attributed, and without the outcome that a model is to predict."""
 
 import csv
+import itertools
 import json
+from datetime import datetime
 
 from adapters.dicom_reading import decode_dicom
 from clinstream import samples
@@ -45,6 +47,20 @@ def test_the_stays_come_without_their_outcome() -> None:
     assert not any("death" in name.lower() for name in rows[0])
 
 
+def test_the_readings_are_eight_hours_without_a_gap() -> None:
+    """A forecast needs a whole window; a gap would make the demonstration a refusal."""
+    for path in sorted(samples.CGM.glob("*.csv")):
+        with path.open(newline="") as file:
+            times = [datetime.fromisoformat(row["timestamp"]) for row in csv.DictReader(file)]
+        steps = [(after - before).total_seconds() for before, after in itertools.pairwise(times)]
+        assert len(times) == 96
+        assert max(steps) < 330
+
+
+def test_every_photograph_of_an_ear_tells_its_side() -> None:
+    assert {path.stem.rpartition("_")[2] for path in samples.OTOSCOPE.iterdir()} == {"left", "right"}
+
+
 def test_the_stays_that_are_sent_are_not_among_those_to_train_and_judge_by() -> None:
     """CC31: a correction of a sent stay can never meet itself in the frozen hold-out."""
     divided = table.divide(samples.ICU_TRAINING)
@@ -66,5 +82,5 @@ def test_every_image_is_attributed() -> None:
     text = (samples.PACK / "ATTRIBUTION.md").read_text()
     for licence in ("CC BY 4.0", "CC0", "ODC-By"):
         assert licence in text
-    for path in samples.IMAGES.iterdir():
+    for path in (*samples.IMAGES.iterdir(), *samples.OTOSCOPE.iterdir(), *samples.CGM.iterdir()):
         assert path.name in text

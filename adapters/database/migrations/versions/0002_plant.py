@@ -85,7 +85,7 @@ STATEMENTS = (
         verdict text NOT NULL CHECK (verdict IN ('accepted', 'rejected', 'supplemented')),
         label text NOT NULL,
         differs boolean NOT NULL,
-        counted boolean NOT NULL,
+        counted_window integer,
         simulated boolean NOT NULL,
         assessed_at timestamptz NOT NULL,
         recorded_at timestamptz NOT NULL
@@ -93,7 +93,7 @@ STATEMENTS = (
     """,
     "CREATE INDEX assessments_result ON assessments (result_id, assessed_at)",
     "CREATE INDEX assessments_event ON assessments (event_id, task)",
-    "COMMENT ON TABLE assessments IS 'what clinicians said of results; `counted` towards a retrain request'",
+    "COMMENT ON TABLE assessments IS 'what clinicians said of results; `counted_window`: where it counts'",
     """
     CREATE TABLE retrain_counters (
         task text PRIMARY KEY,
@@ -142,6 +142,22 @@ STATEMENTS = (
     )
     """,
     "COMMENT ON TABLE versions IS 'trained versions beside the one that a card brings: weights and operating point'",
+    """
+    CREATE TABLE release_orders (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        task text NOT NULL,
+        version text NOT NULL,
+        event text NOT NULL,
+        share double precision NOT NULL,
+        by_whom text NOT NULL,
+        why text NOT NULL,
+        ordered_at timestamptz NOT NULL,
+        done_at timestamptz,
+        refused text NOT NULL DEFAULT ''
+    )
+    """,
+    "CREATE INDEX release_orders_open ON release_orders (id) WHERE done_at IS NULL",
+    "COMMENT ON TABLE release_orders IS 'moves of versions that were asked for; the release manager makes them'",
     "ALTER TABLE releases DROP CONSTRAINT releases_state_check",
     """
     ALTER TABLE releases ADD CONSTRAINT releases_state_check CHECK (state IN
