@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from adapters import settings as settings_room
 
@@ -66,7 +66,8 @@ def list_credentials(as_json: JSON = False) -> None:
     if not found:
         print("No uploader has a credential yet; `clinstream wearers add NAME` makes one.")
         return
-    table = Table("name", "subject", "credential", "since", "revoked", box=None, pad_edge=False)
+    columns = (Column(name, overflow="fold") for name in ("name", "subject", "credential", "since", "revoked"))
+    table = Table(*columns, box=None, pad_edge=False)
     for each in found:
         revoked = f"{each.revoked_at:%Y-%m-%d %H:%M}" if each.revoked_at else ""
         table.add_row(each.label, each.subject_id, str(each.credential_id), f"{each.created_at:%Y-%m-%d}", revoked)

@@ -11,6 +11,12 @@ from adapters.database.records import StoredOutcome
 from clinstream.told import told
 
 ANY_TASK = "*"
+ASKS = "answered"
+"""The fate of a first task after which the follow-up has one as well."""
+
+Chain = Sequence[str]
+"""A task that events are routed to, and the follow-ups that its result may ask for."""
+
 ASK_EVERY_S = 0.25
 
 
@@ -45,13 +51,13 @@ class Ending:
 async def endings(
     database: Database,
     event_ids: Iterable[str],
-    tasks: Collection[str],
+    chains: Collection[Chain],
     clock: Clock,
     *,
     seconds: float,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, list[Ending]]:
-    """The endings by event id; after `seconds`, an event that has not ended for all `tasks` is simply incomplete.
+    """The endings by event id; after `seconds`, an event that has not ended as `is_complete` has it is incomplete.
 
     Raises DatabaseUnavailable.
     """
@@ -63,7 +69,7 @@ async def endings(
         for outcome in await database.outcomes_of(sorted(open_ids)):
             known = found.setdefault(outcome.event_id, [])
             known[:] = [*(row for row in known if row.task != outcome.task), outcome]
-        open_ids -= {event for event, rows in found.items() if is_complete(rows, tasks)}
+        open_ids -= {event for event, rows in found.items() if is_complete(rows, chains)}
         progress(total - len(open_ids))
         if clock.monotonic() >= until:
             break
@@ -72,10 +78,19 @@ async def endings(
     return await _with_results(database, found)
 
 
-def is_complete(rows: Sequence[StoredOutcome], tasks: Collection[str]) -> bool:
-    """Whether an event has ended for every task, or for `*`, which stands for all."""
-    ended = {row.task for row in rows}
-    return ANY_TASK in ended or ended >= set(tasks)
+def is_complete(rows: Sequence[StoredOutcome], chains: Collection[Chain]) -> bool:
+    """Whether an event has ended: for `*`, which stands for all tasks, or in every chain that claimed it.
+
+    Which tasks claim an image is in its header, so a chain counts once one of its tasks has ended; its other tasks are
+    owed only after an answer, which may ask for them.
+    """
+    fates = {row.task: row.fate for row in rows}
+    if ANY_TASK in fates:
+        return True
+    claimed = [chain for chain in chains if any(task in fates for task in chain)]
+    return bool(claimed) and all(
+        all(task in fates for task in chain) or fates.get(chain[0], ASKS) != ASKS for chain in claimed
+    )
 
 
 async def _with_results(database: Database, found: dict[UUID, list[StoredOutcome]]) -> dict[str, list[Ending]]:

@@ -54,14 +54,14 @@ def print_lines(
 def _wait(
     chosen: Settings, event_ids: Collection[str], kind: str, seconds: float, as_json: bool
 ) -> dict[str, list[Ending]]:
-    tasks = [name for name, model in triton_models.discover().items() if model.card.consumes == kind]
+    chains = _chains(kind)
 
     async def ask() -> dict[str, list[Ending]]:
         clock = SystemClock()
         database = Database.open(chosen, clock)
         try:
             with _progress("waiting for results", len(set(event_ids)), as_json) as advance:
-                return await outcomes.endings(database, event_ids, tasks, clock, seconds=seconds, progress=advance)
+                return await outcomes.endings(database, event_ids, chains, clock, seconds=seconds, progress=advance)
         finally:
             await database.close()
 
@@ -69,6 +69,18 @@ def _wait(
         return asyncio.run(ask())
     except Unavailable as error:
         unreachable(f"Sent, but the results cannot be asked for: {error}")
+
+
+def _chains(kind: str) -> list[outcomes.Chain]:
+    """The tasks that events of a kind are routed to, each with its follow-up."""
+    models = triton_models.discover()
+    followed = triton_models.chains(models)
+    later = {follow_up.task for follow_up in followed.values()}
+    return [
+        (name, followed[name].task) if name in followed else (name,)
+        for name, model in models.items()
+        if model.card.consumes == kind and name not in later
+    ]
 
 
 def _table(sent: list[Sent], ended: dict[str, list[Ending]]) -> None:

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from adapters.database import Database
+from adapters.database.records import StoredOutcome
 from adapters.fakes.clock import FakeClock
 from adapters.fakes.database import FakeDatabase
 from clinstream.sending import outcomes
@@ -39,7 +40,7 @@ def database(clock: Impatient) -> FakeDatabase:
 
 async def endings(database: FakeDatabase, clock: Impatient, *events: str) -> dict[str, list[outcomes.Ending]]:
     real: Database = database  # type: ignore[assignment]  # the fake sits the same exam, by its contract test
-    return await outcomes.endings(real, events, [TASK], clock, seconds=10.0)
+    return await outcomes.endings(real, events, [[TASK]], clock, seconds=10.0)
 
 
 async def test_an_answered_event_shows_its_visible_result(database: FakeDatabase, clock: Impatient) -> None:
@@ -94,3 +95,26 @@ async def test_a_database_that_is_away_is_said(database: FakeDatabase, clock: Im
     database.down = True
     with pytest.raises(DatabaseUnavailable):
         await endings(database, clock, str(uuid4()))
+
+
+@pytest.mark.parametrize(
+    ("fates", "complete"),
+    [
+        ({}, False),
+        ({"*": "not_applicable"}, True),
+        ({"chest": "answered"}, True),
+        ({"ear": "answered"}, False),
+        ({"drum": "answered"}, False),
+        ({"ear": "answered", "drum": "not_applicable"}, True),
+        ({"ear": "refused"}, True),
+        ({"ear": "duplicate_of"}, True),
+        ({"chest": "answered", "ear": "answered"}, False),
+    ],
+)
+def test_an_event_has_ended_when_every_chain_of_tasks_that_claimed_it_has(
+    fates: dict[str, str], complete: bool
+) -> None:
+    """A picture of an ear does not wait for models of chests, and waits for what its screening asks."""
+    event = uuid4()
+    rows = [StoredOutcome(event, task, fate, "", None, "o", "c", "s") for task, fate in fates.items()]  # type: ignore[arg-type]
+    assert outcomes.is_complete(rows, [["chest"], ["ear", "drum"]]) == complete
