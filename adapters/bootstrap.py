@@ -142,6 +142,7 @@ async def _open(found: Services, wanted: frozenset[str], cards: tuple[ModelCard,
         from adapters.wearers import WearerBook
 
         wearers = WearerBook(found.database, clock)
+        telemetry.metrics().wearers_stale_seconds.set_function(lambda: wearers.age_s() or 0.0)
         await wearers.start()
         stack.push_async_callback(wearers.stop)
         opened["wearers"] = wearers

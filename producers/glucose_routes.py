@@ -1,6 +1,6 @@
 """Routes of glucose readings: those of Nightscout uploaders, and our own with a result for each reading."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,10 +16,12 @@ from producers.aside import put_aside
 from producers.door import Door
 from producers.guesses import Guesses
 from producers.replies import ERROR, JSON, Early, Result, answered, body, reply, require_json, take
+from schemas import topics
 from schemas.errors import DatabaseUnavailable, RejectedInput
 
 MAX_READINGS = 10_000
 ECHOED = ("type", "date", "dateString", "sgv", "direction", "device", "units", "identifier")
+LANES = {topic: lane for lane, topic in topics.OBSERVED_GLUCOSE.items()}
 UNKNOWN = "no wearer has this credential; `clinstream wearers add` makes one"
 
 
@@ -57,15 +59,18 @@ async def _entries(request: Request, door: Door, clock: Clock, wearers: WearerBo
             reading = cgm.entry(item)
             if isinstance(reading, cgm.NotTaken):
                 answers.append(known)
+                _count("left")
                 continue
             event, message = cgm.observed(reading, wearer.subject_id, now, "nightscout")
         except RejectedInput as problem:
             refused.append((item, str(problem)))
+            _count("refused")
             answers.append({**known, "refused": str(problem)})
             continue
         messages.setdefault(str(event.event_id), message)
         answers.append({"_id": str(event.event_id), **known, "type": "sgv"})
     await _take(door, list(messages.values()), refused, now)
+    _count_taken(messages.values())
     return reply(200, answers)
 
 
@@ -81,10 +86,12 @@ async def _glucose(request: Request, door: Door, clock: Clock, wearers: WearerBo
             event, message = cgm.observed(cgm.plain(item), wearer.subject_id, now, "http")
         except RejectedInput as problem:
             results.append(Result(None, "refused", str(problem)))
+            _count("refused")
             continue
         messages.setdefault(str(event.event_id), message)
         results.append(Result(str(event.event_id), "accepted"))
     await take(door, list(messages.values()))
+    _count_taken(messages.values())
     return reply(200 if messages or not results else 422, {"results": results})
 
 
@@ -119,6 +126,15 @@ async def _take(door: Door, messages: Sequence[Message], refused: Sequence[tuple
     )
     await take(door, [*messages, message], blob)
     telemetry.metrics().dead_letters.labels(lane="door-http", kind="unprocessable").inc()
+
+
+def _count(fate: str) -> None:
+    telemetry.metrics().glucose_entries.labels(fate=fate).inc()
+
+
+def _count_taken(messages: Iterable[Message]) -> None:
+    for message in messages:
+        _count(LANES[message.topic])
 
 
 def _items(data: bytes) -> list[Any]:

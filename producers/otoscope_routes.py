@@ -19,6 +19,7 @@ from schemas.errors import Unprocessable
 SOURCE = "door-http"
 FORM = "multipart/form-data"
 MAX_BODY_BYTES = otoscope.MAX_IMAGE_BYTES + 1_000_000
+MAX_AT_WORK = 8
 FIELDS = ("image", "subject", "laterality", "issuer", "device", "stat", "simulated")
 FLAGS = {"": False, "false": False, "0": False, "true": True, "1": True}
 
@@ -27,6 +28,7 @@ def add(app: FastAPI, door: Door, key: bytes, clock: Clock) -> None:
     """Adds the route to the application."""
     # One thread: a picture at its largest takes 150 MB while it is decoded.
     decoder = ThreadPoolExecutor(1, thread_name_prefix="picture")
+    at_work = asyncio.BoundedSemaphore(MAX_AT_WORK)
 
     @app.post(
         "/v1/otoscope",
@@ -36,7 +38,15 @@ def add(app: FastAPI, door: Door, key: bytes, clock: Clock) -> None:
     )
     async def post_otoscope(request: Request) -> Response:
         """Takes one picture; success means that it is on disk and all in-sync brokers have its event."""
-        return await answered("otoscope", _otoscope(request, door, key, clock, decoder))
+        return await answered("otoscope", _bounded(at_work, request, door, key, clock, decoder))
+
+
+async def _bounded(at_work: asyncio.BoundedSemaphore, request: Request, *parts: Any) -> Response:
+    """One more upload than fit into memory together is told to come again, before its bytes are read."""
+    if at_work.locked():
+        raise Early(503, "too many pictures at once")
+    async with at_work:
+        return await _otoscope(request, *parts)
 
 
 async def _otoscope(request: Request, door: Door, key: bytes, clock: Clock, decoder: ThreadPoolExecutor) -> Response:

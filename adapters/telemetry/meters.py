@@ -56,6 +56,8 @@ class Meters:
         self.outbox_sent = self._make("outbox_sent", Counter)
         self.door_requests = self._make("door_requests", Counter)
         self.door_seconds = self._make("door_seconds", Histogram)
+        self.glucose_entries = self._make("glucose_entries", Counter)
+        self.wearers_stale_seconds = self._make("wearers_stale_seconds", Gauge)
 
     def _make(self, field: str, kind: type[M]) -> M:
         row: Metric = self._rows[field]

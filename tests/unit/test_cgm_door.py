@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from adapters import telemetry
 from producers import cgm
 from schemas import ids, topics
 from schemas.errors import DatabaseUnavailable, OutOfRange, Unprocessable
@@ -240,6 +241,16 @@ async def test_what_is_not_json_or_too_much_is_told_so(app: Client) -> None:
     assert (await app.post("/api/v1/entries", b"{", api_secret=SECRET)).status_code == 400
     assert (await app.post("/api/v1/entries", b"[" + b"{}," * 10_000 + b"{}]", api_secret=SECRET)).status_code == 413
     assert (await app.post("/v1/glucose", b"a,b", api_secret=SECRET, content_type="text/csv")).status_code == 415
+
+
+async def test_entries_are_counted_by_their_fate(app: Client) -> None:
+    def count(fate: str) -> float:
+        return telemetry.metrics().registry.get_sample_value("clinstream_glucose_entries_total", {"fate": fate}) or 0.0
+
+    fates = ("live", "backfill", "refused", "left")
+    before = [count(fate) for fate in fates]
+    await send(app, [entry(), entry(date=NOW_MS - 10**7), entry(sgv=5), entry(type="cal"), entry(type="mbg")])
+    assert [count(fate) - was for fate, was in zip(fates, before, strict=True)] == [1, 1, 1, 2]
 
 
 async def test_a_broker_that_is_away_means_503(app: Client) -> None:

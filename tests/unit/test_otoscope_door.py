@@ -1,5 +1,6 @@
 """Otoscope pictures over HTTP on fakes: upright, bare, bounded, one event for a repeat (S1, CC11)."""
 
+import asyncio
 import io
 import struct
 import zlib
@@ -230,3 +231,12 @@ async def test_a_broker_that_is_away_means_503(room: Client) -> None:
     answer = await upload(room, picture())
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_more_uploads_than_fit_into_memory_are_told_to_come_again(room: Client) -> None:
+    answers = await asyncio.gather(*(upload(room, picture(), subject=f"P{number}") for number in range(12)))
+    statuses = [answer.status_code for answer in answers]
+    assert statuses.count(200) >= 8
+    assert set(statuses) <= {200, 503}
+    assert statuses.count(200) == len(room.events(topics.OBSERVED_OTOSCOPE, ImageObserved))
+    assert (await upload(room, picture())).status_code == 200

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from adapters import settings as settings_room
+from adapters.settings import DoorSettings, Settings
 from clinstream import processes, stack
 from clinstream.embedded import kafka, postgres
 from clinstream.embedded.home import Home
@@ -82,3 +83,12 @@ def test_an_external_address_is_read_from_its_url(
 ) -> None:
     monkeypatch.setenv(field, url)
     assert stack.address(settings_room.load(tmp_path), part) == expected
+
+
+def test_the_folder_door_runs_where_a_folder_is_watched() -> None:
+    def names(doors: DoorSettings) -> set[str]:
+        return {row.name for row in processes.table(Settings(cache=Path("cache"), doors=doors))}
+
+    plain = names(DoorSettings())
+    assert "door-folder" not in plain
+    assert names(DoorSettings(folder=Path("inbox"))) - plain == {"door-folder"}
