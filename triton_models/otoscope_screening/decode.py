@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy.typing as npt
 
+from schemas.card import ModelCard
 from schemas.findings import Finding
 from triton_models.model import binary_findings
 from triton_models.otoscope_screening.card import CARD
 
 
-def decode(outputs: Mapping[str, npt.NDArray[Any]]) -> list[Finding]:
+def decode(outputs: Mapping[str, npt.NDArray[Any]], card: ModelCard = CARD) -> list[Finding]:
     """One finding a row: `abnormal` from the threshold on, else that none of the trained conditions was seen."""
-    return binary_findings(CARD, outputs)
+    return binary_findings(card, outputs)
