@@ -81,7 +81,8 @@ class WearerBook:
         self._poll_s = poll_s
         self._known: Sequence[Credential] = ()
         self._by_sha1: dict[str, Credential] = {}
-        self._tried_at = float("-inf")
+        self._looked_at = float("-inf")
+        self._looking = asyncio.Lock()
         self._read_at: float | None = None
         self._poller: asyncio.Task[None] | None = None
 
@@ -98,8 +99,11 @@ class WearerBook:
 
     async def refresh(self) -> None:
         """Reads all credentials; raises DatabaseUnavailable and then changes nothing."""
-        self._tried_at = self._clock.monotonic()
-        known = await self._database.credentials()
+        begun = self._clock.monotonic()
+        try:
+            known = await self._database.credentials()
+        finally:
+            self._looked_at = begun
         if known != self._known:
             self._known = known
             self._by_sha1.clear()
@@ -110,7 +114,7 @@ class WearerBook:
         return None if self._read_at is None else self._clock.monotonic() - self._read_at
 
     async def find(self, presented: str) -> Credential | None:
-        """Whom a credential selects. One that is not known is looked for in the database, at most once a second.
+        """Whom a credential selects. One that is not known waits for a look into the database, one a second for all.
 
         Raises DatabaseUnavailable while the credentials were never read.
         """
@@ -118,13 +122,22 @@ class WearerBook:
         if sha1 is None:
             return None
         found = self._find(sha1)
-        if found is None and self._clock.monotonic() - self._tried_at >= LOOK_AGAIN_S:
-            with contextlib.suppress(ClinstreamError):
-                await self.refresh()
+        if found is None:
+            await self._look_again()
             found = self._find(sha1)
         if found is None and self._read_at is None:
             raise DatabaseUnavailable("the uploaders' credentials were not read yet")
         return found
+
+    async def _look_again(self) -> None:
+        """Returns after a read that began when the caller was here already: what was just added is in it."""
+        arrived = self._clock.monotonic()
+        async with self._looking:
+            if self._looked_at <= arrived:
+                await self._clock.sleep(self._looked_at + LOOK_AGAIN_S - self._clock.monotonic())
+            if self._looked_at <= arrived:
+                with contextlib.suppress(ClinstreamError):
+                    await self.refresh()
 
     def _find(self, sha1: str) -> Credential | None:
         found = self._by_sha1.get(sha1)
