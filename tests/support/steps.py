@@ -76,7 +76,7 @@ def vitals_model(**changes: Any) -> Model:
             raise OutOfRange("risk is outside its plausible range")
         return np.array([risk, 0, 0, 0], dtype=np.float32)
 
-    return Model(made, prepare, lambda outputs: binary_findings(made, outputs), Path("model.onnx"))
+    return Model(made, prepare, lambda outputs, card=made: binary_findings(card, outputs), Path("model.onnx"))
 
 
 def image_model(prepare: Any = None, **changes: Any) -> Model:
@@ -85,7 +85,7 @@ def image_model(prepare: Any = None, **changes: Any) -> Model:
     return Model(
         made,
         prepare or (lambda image: np.array([128, 0, 0, 0], dtype=np.uint8)),
-        lambda outputs: binary_findings(made, outputs),
+        lambda outputs, card=made: binary_findings(card, outputs),
         Path("model.onnx"),
     )
 
