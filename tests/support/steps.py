@@ -4,7 +4,6 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +110,7 @@ def chained_models() -> dict[str, Model]:
         card("toy_diagnosis", "image", **common),
     )
     return {
-        made.name: Model(made, take(channel), partial(binary_findings, made), Path("model.onnx"))
+        made.name: Model(made, take(channel), lambda outputs, card: binary_findings(card, outputs), Path("model.onnx"))
         for channel, made in enumerate(cards)
     }
 
