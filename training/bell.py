@@ -3,14 +3,14 @@
 import threading
 from collections.abc import Callable
 
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from adapters import telemetry
 from adapters.kafka import client_security
 from adapters.settings import KafkaSettings
 from schemas import envelope, topics
-from schemas.errors import Unavailable, Unprocessable
+from schemas.errors import BrokerUnavailable, Unavailable, Unprocessable
 from schemas.events import RetrainRequested
 
 GROUP = "clinstream.trainer"
@@ -35,8 +35,9 @@ def listen(settings: KafkaSettings, note: Callable[[RetrainRequested], None], st
 
 
 def _listen(settings: KafkaSettings, note: Callable[[RetrainRequested], None], stop: threading.Event) -> None:
+    # Every worker reads all of it, by places that the group keeps and without joining it: a request that two of them
+    # note is one row, and who comes back after a crash does not wait until its predecessor counts as dead.
     consumer = KafkaConsumer(
-        topics.RETRAIN_REQUESTED,
         bootstrap_servers=settings.bootstrap_servers.split(","),
         client_id="clinstream-trainer",
         group_id=GROUP,
@@ -48,6 +49,10 @@ def _listen(settings: KafkaSettings, note: Callable[[RetrainRequested], None], s
         **client_security(settings),
     )
     try:
+        numbers = consumer.partitions_for_topic(topics.RETRAIN_REQUESTED)
+        if not numbers:
+            raise BrokerUnavailable(f"Kafka has no topic {topics.RETRAIN_REQUESTED} yet")
+        consumer.assign([TopicPartition(topics.RETRAIN_REQUESTED, number) for number in sorted(numbers)])
         while not stop.is_set():
             for records in consumer.poll(timeout_ms=POLL_MS).values():
                 for record in records:

@@ -55,7 +55,8 @@ class Worker:
     ) -> None:
         self._name, self._settings, self._models = name, settings, models
         self._database, self._store, self._clock = database, store, clock
-        self._folder = settings.home / "training"
+        # Not "training": processes run with the home as their folder, and Python would take it for this package.
+        self._folder = settings.home / "learning"
         self._quick = quick
 
     async def work(self) -> None:
