@@ -113,7 +113,8 @@ class Worker:
         model = self._models.get(run.task)
         if model is None:
             raise UserError(f"There is no model {run.task} here.")
-        name = run.snapshot or await self._snapshot(run, model)
+        kept = run.snapshot and (self._folder / "snapshots" / run.snapshot).is_dir()
+        name = run.snapshot if kept else await self._snapshot(run, model)
         known = await self._database.versions()
         now = release.standing(await self._database.releases(), run.task)
         version = run.version or next_version([model.card.version, *now.states, *_numbers(known, run.task)])
