@@ -32,7 +32,7 @@ HOLD_S = 5.0
 POLL_S = 1.0
 AWAY_S = 2.0
 LACKING_S = 30.0
-TRIES = 3
+TRIES = 6
 
 
 class Lost(Exception):
@@ -108,6 +108,13 @@ class Worker:
             await self._fail(run, str(error))
         except MissingObject as error:
             await self._fail(run, str(error))
+        except (Lost, Unavailable):
+            raise
+        except Exception as error:  # a fault of ours; taking the run up again may help, but not for ever
+            if run.attempt < TRIES:
+                raise
+            log.error("a run was given up", task=run.task, exc_info=error)
+            await self._fail(run, f"ended {run.attempt} times with an unexpected {type(error).__name__}")
 
     async def _steps(self, run: Run) -> None:
         model = self._models.get(run.task)
@@ -161,7 +168,7 @@ class Worker:
                 shutil.rmtree(old)
             out = folder / f"attempt-{run.attempt}"
             folder.mkdir(parents=True, exist_ok=True)
-            order = folder / f"attempt-{run.attempt}.json"
+            order = folder / f"order-{run.attempt}.json"
             given = await self._assignment(model, snapshot, out, version, serving, known)
             order.write_text(json.dumps(asdict(given)), encoding="utf-8")
             ended = await children.run("candidate", order, folder / "log.txt")
