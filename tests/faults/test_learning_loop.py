@@ -23,11 +23,10 @@ RUN_S = 300.0
 
 @pytest.fixture
 def learning(plant: Plant) -> Plant:
-    """The installation with base data of its own; the run trains one network, which is quick and real."""
+    """The installation with the packaged base data."""
     base = plant.training_data / TASK
     if not base.is_dir():
         shutil.copytree(samples.ICU_TRAINING, base)
-        (base / "recipe.json").write_text(json.dumps({"members": 1}))
     return plant
 
 
