@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -66,14 +66,13 @@ def readings(number: int) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Observed:
-    """A glucose reading and the lane that its door would choose."""
+    """A glucose reading as its door makes an event of it."""
 
     event: GlucoseObserved
-    lane: Literal["live", "backfill"]
 
 
 def glucose(wearers: int) -> list[Observed]:
-    """An hour of each of that many wearers, up to now: six older readings for the backfill lane, then six live ones."""
+    """An hour of each of that many wearers, up to now: what is older than 15 minutes takes the backfill lane."""
     found = []
     now = datetime.now(UTC).replace(microsecond=0)
     for _ in range(wearers):
@@ -94,7 +93,7 @@ def glucose(wearers: int) -> list[Observed]:
                 measured_at=at,
                 observed_at=now,
             )
-            found.append(Observed(event, "backfill" if step < 6 else "live"))
+            found.append(Observed(event))
     return found
 
 

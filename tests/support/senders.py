@@ -7,24 +7,25 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
 from adapters.clock import SystemClock
-from adapters.kafka import KafkaPublisher, Message
+from adapters.database import Database
+from adapters.wearers import Credential, digest, new_secret, salted
 from clinstream.sending import store
 from clinstream.sending.objects import StorageObject
-from schemas.errors import BrokerUnavailable
-from tests.support import log
+from schemas.errors import DatabaseUnavailable
 from tests.support.plant import Plant
 from tests.support.real_events import Observed
 
 VITALS_TASK, IMAGE_TASK, EAR_TASK, GLUCOSE_TASK = "icu_mortality", "chest_xray", "otoscope_screening", "glucose"
 VISIBLE_LIGHT = "1.2.840.10008.5.1.4.1.1.77.1."
 POST = 50
-GLUCOSE_POST = 24
 GIVE_UP_S = 150.0
 
 
@@ -67,11 +68,17 @@ def send_vitals(plant: Plant, todo: Sequence[dict[str, Any]], sent: Acknowledged
                 sent.note(result["event_id"], VITALS_TASK)
 
 
-def _post(client: httpx.Client, url: str, post: Sequence[dict[str, Any]], sent: Acknowledged) -> list[dict[str, Any]]:
+def _post(
+    client: httpx.Client,
+    url: str,
+    post: Sequence[dict[str, Any]],
+    sent: Acknowledged,
+    headers: dict[str, str] | None = None,
+) -> list[dict[str, Any]]:
     until = time.monotonic() + GIVE_UP_S
     while True:
         try:
-            answer = client.post(url, json=post)
+            answer = client.post(url, json=post, headers=headers)
             if answer.status_code == 200:
                 return list(answer.json()["results"])
             assert answer.status_code == 503, answer.text
@@ -122,35 +129,54 @@ def dispatch(plant: Plant, todo: Sequence[StorageObject], *, urgent: bool = Fals
 
 
 def send_glucose(plant: Plant, todo: Sequence[Observed], sent: Acknowledged, *, seconds: float = 0.0) -> None:
-    """Puts readings onto their lanes as a door does, spread over `seconds`; repeats what is not acknowledged."""
-    asyncio.run(_publish(plant, todo, sent, seconds))
-
-
-async def _publish(plant: Plant, todo: Sequence[Observed], sent: Acknowledged, seconds: float) -> None:
-    posts = [todo[start : start + GLUCOSE_POST] for start in range(0, len(todo), GLUCOSE_POST)]
+    """Posts each wearer's readings with the wearer's credential, spread over `seconds`; repeats until they are taken."""
+    by_wearer: dict[str, list[Observed]] = {}
+    for each in todo:
+        by_wearer.setdefault(each.event.subject_id, []).append(each)
+    keys = {wearer: credential(plant, wearer) for wearer in by_wearer}
+    doors = plant.settings.doors
+    url = f"http://{doors.http_host}:{doors.http_port}/v1/glucose"
     began = time.monotonic()
-    for number, post in enumerate(posts):
-        await asyncio.sleep(max(0.0, began + seconds * number / len(posts) - time.monotonic()))
-        until = time.monotonic() + GIVE_UP_S
-        messages = [log.glucose(each.event, each.lane) for each in post]
-        while not await _acknowledged(plant, messages):
-            sent.again()
-            assert time.monotonic() < until, "Kafka took nothing for too long"
+    with httpx.Client(timeout=30.0) as client:
+        for number, (wearer, readings) in enumerate(by_wearer.items()):
+            time.sleep(max(0.0, began + seconds * number / len(by_wearer) - time.monotonic()))
+            post = [
+                {"measured_at": each.event.measured_at.isoformat(), "value": each.event.raw_value, "unit": "mg/dL"}
+                for each in readings
+            ]
+            results = _post(client, url, post, sent, {"api-secret": keys[wearer]})
+            for each, result in zip(readings, results, strict=True):
+                assert result == {"event_id": str(each.event.event_id), "status": "accepted", "reason": ""}, result
+                sent.note(result["event_id"], GLUCOSE_TASK)
+
+
+_credentials: dict[tuple[str, str], str] = {}
+
+
+def credential(plant: Plant, subject: str) -> str:
+    """The secret of a wearer, whose credential is made the first time, however long the database is away."""
+    known = _credentials.get((str(plant.home.folder), subject))
+    if known:
+        return known
+    secret, salt = new_secret(), b"salt of a test"
+    sha1 = digest(secret)
+    assert sha1
+    made = Credential(uuid4(), subject, "a wearer", salt, salted(salt, sha1), datetime.now(UTC))
+    asyncio.run(_keep(plant, made))
+    return _credentials.setdefault((str(plant.home.folder), subject), secret)
+
+
+async def _keep(plant: Plant, made: Credential) -> None:
+    until = time.monotonic() + GIVE_UP_S
+    while True:
+        database = Database.open(plant.settings, SystemClock())
+        try:
+            return await database.add_credential(made, by_whom="a test")
+        except DatabaseUnavailable:
+            assert time.monotonic() < until, "PostgreSQL was away for too long"
             await asyncio.sleep(0.3)
-        for each in post:
-            sent.note(str(each.event.event_id), GLUCOSE_TASK)
-
-
-async def _acknowledged(plant: Plant, messages: Sequence[Message]) -> bool:
-    publisher = KafkaPublisher(plant.settings.kafka, SystemClock())
-    try:
-        await publisher.start()
-        await publisher.publish_many(messages)
-    except BrokerUnavailable:
-        return False
-    finally:
-        await publisher.stop()
-    return True
+        finally:
+            await database.close()
 
 
 class Flow:
