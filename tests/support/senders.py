@@ -129,7 +129,7 @@ def dispatch(plant: Plant, todo: Sequence[StorageObject], *, urgent: bool = Fals
 
 
 def send_glucose(plant: Plant, todo: Sequence[Observed], sent: Acknowledged, *, seconds: float = 0.0) -> None:
-    """Posts each wearer's readings with the wearer's credential, spread over `seconds`; repeats until they are taken."""
+    """Posts each wearer's readings with the wearer's credential, spread over `seconds`; repeats what is not taken."""
     by_wearer: dict[str, list[Observed]] = {}
     for each in todo:
         by_wearer.setdefault(each.event.subject_id, []).append(each)
