@@ -22,6 +22,8 @@ log = telemetry.logger("releases")
 POLL_S = 0.5
 AWAY_S = 1.0
 UNLOAD_AFTER_S = 30.0
+# Whoever starts a server has it load what it served before; only what is still lacking then is this process's business.
+PATIENCE_S = 20.0
 FOLDER = "versions"
 
 
@@ -61,6 +63,7 @@ class Manager:
         self._settings, self._models, self._book = settings, models, book
         self._store, self._servers, self._clock = store, servers, clock
         self._leaving: dict[str, float] = {}
+        self._lacking: dict[str, float] = {}
 
     async def run(self) -> None:
         """Works for ever; waits while the database, the store or the servers are away. Ends by cancellation."""
@@ -146,11 +149,13 @@ class Manager:
             entries = await self._entries(task, numbers, known)
             keep.update(name for entry in entries for name in repository.names(entry.card))
         loaded = await self._servers.loaded()
-        missing = sorted(keep - loaded)
+        now = self._clock.monotonic()
+        self._lacking = {name: self._lacking.get(name, now) for name in keep - loaded}
+        missing = sorted(name for name, since in self._lacking.items() if now - since >= PATIENCE_S)
         if missing:
             await self._build_all(wanted, known)
             await self._servers.reconcile(missing)
-        now = self._clock.monotonic()
+            self._lacking.clear()
         ours = {name for name in loaded if any(name.startswith(f"{task}-") for task in self._models)}
         self._leaving = {name: self._leaving.get(name, now) for name in ours - keep}
         for name, since in list(self._leaving.items()):

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from tritonclient import grpc as triton_grpc
 
+import triton_models
 from adapters import settings as settings_room
 from adapters import topics_admin
 from clinstream import processes, status
@@ -113,7 +114,7 @@ def test_the_process_table_names_the_topics_that_each_step_reads() -> None:
     """A lag shown under the wrong topic would hide a stuck lane."""
     rows = {row.name: row for row in processes.table(settings_room.load(Path("/nonexistent")))}
     assert {name for name, row in rows.items() if row.topics} == set(pipelines.PIPELINES)
-    readers = {row.name: row.readers for row in topics.FIXED}
+    readers = {row.name: row.readers for row in topics.topics(triton_models.discover())}
     for name, row in rows.items():
         for topic in row.topics:
             assert name.partition(".")[0] in readers[topic]

@@ -10,6 +10,7 @@ import triton_models
 from adapters import bootstrap
 from adapters.bootstrap import Services
 from adapters.settings import Settings, TritonSettings
+from adapters.triton import triton_name
 from clinstream.benches import load
 from consumers import pipelines
 from consumers.outcomes import Decide, Publish
@@ -50,7 +51,7 @@ async def test_readings_are_answered_by_the_served_model_and_lie_in_postgresql(
     model = triton_models.discover()[TASK]
     row = model.prepare(events[7].features)[np.newaxis]
     outputs = await services.inference.infer(
-        f"{TASK}-1_0_0", {model.card.inputs[0].name: row}, priority=2, deadline_s=10
+        triton_name(TASK, model.card.version), {model.card.inputs[0].name: row}, priority=2, deadline_s=10
     )
     assert found[7].answer.score == model.decode(outputs)[0].score
     rows = await services.database.outcomes_of([event.event_id for event in events])
