@@ -146,7 +146,11 @@ class Manager:
         wanted = {task: release.to_keep_loaded(release.standing(log_rows, task)) for task in self._models}
         keep: set[str] = set()
         for task, numbers in wanted.items():
-            entries = await self._entries(task, numbers, known)
+            try:
+                entries = await self._entries(task, numbers, known)
+            except Conflict as error:  # one version's weights are gone; the other tasks' servers are kept all the same
+                log.error("weights are missing", task=task, why=str(error))
+                return
             keep.update(name for entry in entries for name in repository.names(entry.card))
         loaded = await self._servers.loaded()
         now = self._clock.monotonic()

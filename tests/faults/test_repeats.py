@@ -2,7 +2,8 @@
 
 import asyncio
 import io
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import imagecodecs
@@ -14,10 +15,11 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 import triton_models
-from adapters import repository, triton
+from adapters import pixels, repository, triton
 from adapters.clock import SystemClock
-from adapters.database import Database
+from adapters.database import Database, Version
 from adapters.windows import RedisWindows
+from schemas import ids
 from tests.support.oracle import Oracle
 from tests.support.plant import Plant, await_condition
 from tests.support.real_events import glucose, readings, storage_object, xray
@@ -177,10 +179,34 @@ def _serve(plant: Plant, version: str) -> None:
         for task in (VITALS_TASK, IMAGE_TASK)
     ]
 
+    async def register(database: Database, entry: repository.Entry) -> None:
+        weights, card = entry.weights.read_bytes(), entry.card
+        digest = ids.sha256_hex(weights)
+        store = pixels.open_store(settings.store_url)
+        await store.put(pixels.blob_uri("weights", digest), weights, durable=True)
+        await store.close()
+        point = asdict(card.operating_point) if card.operating_point else None
+        made = Version(
+            task=card.name,
+            version=version,
+            request_id=None,
+            weights_uri=pixels.blob_uri("weights", digest),
+            weights_sha256=digest,
+            operating_point=point,
+            abstention_band=card.abstention_band,
+            preprocessing_version=card.preprocessing_version,
+            figures={},
+            registry_uri="",
+            registered_at=datetime.now(UTC),
+        )
+        await database.add_version(made, by_whom="tests", why="a second version")
+
     async def release() -> int:
         await triton.reconcile(settings.triton, repository.build(settings.triton, entries))
         database = Database.open(settings, SystemClock())
         try:
+            for entry in entries:
+                await register(database, entry)
             made = [
                 await database.set_release(task, version, "PROMOTED", by_whom="tests", why="a second version")
                 for task in (VITALS_TASK, IMAGE_TASK)
