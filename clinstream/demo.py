@@ -168,11 +168,16 @@ class Tour:
 def tour(home: Path, out: Console) -> bool:
     """The whole demonstration; True only if every event that a door acknowledged has its outcome."""
     guide = Tour(home, out)
+    ran_before = running.is_running(Home(home))
     guide.say("1. The real servers and our processes")
     if guide.run("up"):
         return False
     guide.say("2. A weak version to begin with: trained on a tenth of the packaged stays")
-    first_time = begin_weak(guide)
+    first_time = False
+    if ran_before:
+        guide.tell("The stack ran already, with settings of its own: for the learning loop, `clinstream down` first.")
+    else:
+        first_time = begin_weak(guide)
     waves = send_all(guide)
     guide.say("7. Every acknowledged event against its outcome")
     acknowledged = home / "demo" / "acknowledged.jsonl"
@@ -191,7 +196,7 @@ def tour(home: Path, out: Console) -> bool:
     if first_time:
         close_loop(guide, waves[-2])
     else:
-        guide.tell("The loop was closed on this state before; `clinstream models runs` shows how.")
+        guide.tell("Not this time: `clinstream models runs` shows what was learnt on this state before.")
     guide.until_all_run()
     clean = guide.run("status") == 0 and clean
     return clean and all(wave.accepted == len(wave.lines) for wave in waves)
