@@ -194,7 +194,7 @@ def tour(home: Path, out: Console) -> bool:
     clean = guide.run("results", "--model", TASK, "--limit", "5") == 0 and clean
     guide.say("9. The loop closes: a clinician corrects, a run learns, a gate judges, a person approves")
     if first_time:
-        close_loop(guide, waves[-2])
+        clean = close_loop(guide, waves[-2]) and clean
     else:
         guide.tell("Not this time: `clinstream models runs` shows what was learnt on this state before.")
     guide.until_all_run()
@@ -232,8 +232,8 @@ def send_all(guide: Tour) -> list[Wave]:
     return waves
 
 
-def close_loop(guide: Tour, stays: Wave) -> None:
-    """Corrects what became of the stays otherwise, and follows the run to its end, whatever that is."""
+def close_loop(guide: Tour, stays: Wave) -> bool:
+    """Corrects what became of the stays otherwise, and follows the run to its end; a gate that rejects is a good one."""
     known = {row["request_id"] for row in guide.ask("models", "runs")}
     events = {line["event_id"] for line in stays.lines}
     results = guide.ask("results", "--model", TASK, "--limit", "1000")
@@ -246,15 +246,18 @@ def close_loop(guide: Tour, stays: Wave) -> None:
             guide.tell("  ... and so on, one command each")
     if len(wrong) < CORRECTIONS:
         guide.tell("Too few for a run.")
-        return
+        return False
     run = guide.until_run_ends(known)
     guide.tell(f"The run ended as {run['state']}: {run['why']}")
     if run["state"] != "REGISTERED":
         guide.tell("The version that served goes on serving: that is what a gate is for.")
-        return
-    guide.run("models", "approve", TASK, run["version"], "--by", CLINICIAN, "--why", "better on the frozen hold-out")
-    guide.run("models", "promote", TASK, run["version"], "--by", CLINICIAN, "--why", "approved")
+        return bool(run["state"] == "REJECTED")
+    why = "better on the frozen hold-out"
+    if guide.run("models", "approve", TASK, run["version"], "--by", CLINICIAN, "--why", why):
+        return False
+    if guide.run("models", "promote", TASK, run["version"], "--by", CLINICIAN, "--why", "approved"):
+        return False
     guide.tell("What a monitor sends now is answered by the new version, and no process was started anew:")
     guide.send("vitals", str(demonstration.measured_now(stays.kept.parent)), "--wait")
-    guide.run("results", "--model", TASK, "--limit", "3", "--lineage")
-    guide.run("models", "list")
+    shown = guide.run("results", "--model", TASK, "--limit", "3", "--lineage")
+    return shown == 0 and guide.run("models", "list") == 0

@@ -60,6 +60,20 @@ def test_the_demo_ends_with_an_outcome_for_every_event_although_a_process_was_ki
     assert counted["answered"] > 0
     assert counted["not_applicable"] > 0
     assert counted["duplicate_of"] > 0
+    for model in ("chest_xray", "icu_mortality", "otoscope_screening", "otoscope_diagnosis", "glucose"):
+        assert listing(home, model), model
+
+
+def test_the_demo_closes_the_learning_loop_once_whatever_the_gate_says(home: Path) -> None:
+    """S5: twenty corrections made one run; a version that passed answers what came after it."""
+    (run,) = json.loads(command(home, "models", "runs", "--json").stdout)
+    assert run["state"] in ("REGISTERED", "REJECTED"), run
+    rows = [row for row in json.loads(command(home, "models", "list", "--json").stdout) if row["name"] == run["task"]]
+    states = {row["version"]: row["state"] for row in rows}
+    served = next(version for version, state in states.items() if state == "PROMOTED")
+    newest = listing(home, run["task"])[0]["answer"]["version"]  # type: ignore[index]  # lineage is an object
+    assert newest == served
+    assert (served == run["version"]) == (run["state"] == "REGISTERED")
 
 
 def test_a_second_demo_on_the_same_state_shows_no_result_twice(home: Path) -> None:
