@@ -233,7 +233,7 @@ def send_all(guide: Tour) -> list[Wave]:
 
 
 def close_loop(guide: Tour, stays: Wave) -> bool:
-    """Corrects what became of the stays otherwise, and follows the run to its end; a gate that rejects is a good one."""
+    """Corrects what became of the stays otherwise and follows the run to its end; a gate that rejects is a good end."""
     known = {row["request_id"] for row in guide.ask("models", "runs")}
     events = {line["event_id"] for line in stays.lines}
     results = guide.ask("results", "--model", TASK, "--limit", "1000")
