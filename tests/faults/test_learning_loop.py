@@ -94,6 +94,8 @@ def test_corrections_repeated_five_times_and_a_trainer_killed_at_each_stage_end_
     wrong = demonstration.corrections(lines, [row for row in results if row["answer"]["event_id"] in sent])
     assert len(wrong) >= CORRECTIONS
 
+    plant.sql("UPDATE retrain_counters SET n = 0 WHERE task = $1", TASK)  # other tests correct a few, too
+    ((before,),) = plant.sql("SELECT count(*) FROM assessments")
     assess(plant, wrong[:CORRECTIONS], times=5)
     for stage in STAGES:
         await_condition(lambda stage=stage: run_row(plant).get("stage") == stage, RUN_S, f"the run is at {stage}")  # type: ignore[misc]
@@ -101,7 +103,7 @@ def test_corrections_repeated_five_times_and_a_trainer_killed_at_each_stage_end_
     await_condition(lambda: run_row(plant)["state"] in ENDED, RUN_S, "the run ends")
 
     assert plant.sql("SELECT n, retrain_window FROM retrain_counters WHERE task = $1", TASK) == [(0, 1)]
-    assert plant.sql("SELECT count(*) FROM assessments") == [(CORRECTIONS,)]
+    assert plant.sql("SELECT count(*) FROM assessments") == [(before + CORRECTIONS,)]
     row = run_row(plant)
     assert row["state"] == "REGISTERED", row
     registered = plant.sql("SELECT version, registry_uri FROM versions WHERE request_id IS NOT NULL")
@@ -122,4 +124,5 @@ def test_corrections_repeated_five_times_and_a_trainer_killed_at_each_stage_end_
     assert {seen.pid for name, seen in plant.components().items() if name in processes} == set(processes.values())
     states = {entry["version"]: entry["state"] for entry in asked(plant, "models", "list") if entry["name"] == TASK}
     assert (states[row["version"]], states[weak]) == ("ROLLED_BACK", "PROMOTED")
+    asked(plant, "models", "promote", TASK, triton_models.discover()[TASK].card.version, *why)
     assert json.loads(plant.command("reconcile", "--json").stdout)["duplicates"] == 0
