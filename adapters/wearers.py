@@ -83,6 +83,7 @@ class WearerBook:
         self._by_sha1: dict[str, Credential] = {}
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
+        self._read_begun = float("-inf")
         self._read_at: float | None = None
         self._poller: asyncio.Task[None] | None = None
 
@@ -104,6 +105,7 @@ class WearerBook:
             known = await self._database.credentials()
         finally:
             self._looked_at = begun
+        self._read_begun = begun
         if known != self._known:
             self._known = known
             self._by_sha1.clear()
@@ -116,21 +118,21 @@ class WearerBook:
     async def find(self, presented: str) -> Credential | None:
         """Whom a credential selects. One that is not known waits for a look into the database, one a second for all.
 
-        Raises DatabaseUnavailable while the credentials were never read.
+        Raises DatabaseUnavailable for one that is not known when that look fails: it may have been added since.
         """
         sha1 = digest(presented)
         if sha1 is None:
             return None
         found = self._find(sha1)
         if found is None:
-            await self._look_again()
+            looked = await self._look_again()
             found = self._find(sha1)
-        if found is None and self._read_at is None:
-            raise DatabaseUnavailable("the uploaders' credentials were not read yet")
+            if found is None and not looked:
+                raise DatabaseUnavailable("the uploaders' credentials cannot be read")
         return found
 
-    async def _look_again(self) -> None:
-        """Returns after a read that began when the caller was here already: what was just added is in it."""
+    async def _look_again(self) -> bool:
+        """Whether a read succeeded that began when the caller was here already: what was just added is in it."""
         arrived = self._clock.monotonic()
         async with self._looking:
             if self._looked_at <= arrived:
@@ -138,6 +140,8 @@ class WearerBook:
             if self._looked_at <= arrived:
                 with contextlib.suppress(ClinstreamError):
                     await self.refresh()
+                    return True
+        return self._read_begun > arrived
 
     def _find(self, sha1: str) -> Credential | None:
         found = self._by_sha1.get(sha1)

@@ -219,6 +219,21 @@ async def test_while_the_database_is_away_the_known_are_taken_and_a_door_that_ne
     assert len(app.events(LIVE, GlucoseObserved)) == 2
 
 
+async def test_one_that_was_added_just_before_the_database_went_away_is_told_to_try_again(app: Client) -> None:
+    await send(app, entry())
+    app.wearers.add("a secret that is new", "n" * 32)
+    app.wearers.away = True
+    early = asyncio.create_task(app.post("/api/v1/entries", entry(sgv=121), api_secret="a secret that is new"))
+    while not early.done():
+        await app.clock.advance(0.1)
+    assert early.result().status_code == 503
+    app.wearers.away = False
+    late = asyncio.create_task(app.post("/api/v1/entries", entry(sgv=121), api_secret="a secret that is new"))
+    while not late.done():
+        await app.clock.advance(0.1)
+    assert late.result().status_code == 200
+
+
 async def test_plain_readings_each_have_their_result(app: Client) -> None:
     at = app.clock.now()
     readings = [
