@@ -7,6 +7,7 @@ from typing import Literal
 DType = Literal["uint8", "uint16", "int32", "int64", "float16", "float32"]
 EventKind = Literal["image", "glucose", "vitals"]
 Pixels = Literal["grey", "colour"]
+Shows = Literal["", "radiograph", "chest"]
 
 NOTICE = "Research use only. Information for a clinician, who must review it; not a diagnosis."
 
@@ -45,6 +46,9 @@ class IntendedUse:
     `modalities` and `body_parts` use DICOM Defined Terms (PS3.3 C.7.3.1.1.1, PS3.16 CID 4031); `views` those of
     View Position (0018,5101); ages are in years, inclusive; `minimum_matrix` is (rows, columns) in pixels.
     `sop_classes` are the storage classes (PS3.4 B.5) of DICOM objects; a picture from an upload door has none.
+    Where `age_years` is set and the age is not known, the answer abstains. `shows` is what the pixels must look like,
+    whatever the header says: `radiograph` asks for an X-ray of any part that is exposed well enough, `chest` for an
+    upright frontal chest, whole, as well; empty asks for nothing.
     """
 
     statement: str
@@ -54,6 +58,7 @@ class IntendedUse:
     age_years: tuple[float, float] | None = None
     minimum_matrix: tuple[int, int] | None = None
     sop_classes: frozenset[str] = frozenset()
+    shows: Shows = ""
 
 
 @dataclass(frozen=True, slots=True)
