@@ -46,6 +46,7 @@ AHEAD = timedelta(seconds=900)
 
 STALE = "stale"
 SUPERSEDED = "a newer reading of the wearer was answered"
+DELETED = "the reading is taken back"
 TOO_OLD = "the newest reading is more than 15 minutes old"
 FROM_THE_FUTURE = "the sensor time lies more than 15 minutes after the arrival; set the clock of the uploader"
 NO_MODEL = "no model reads glucose"
@@ -152,7 +153,7 @@ class Glucose:
                 continue
             wearers.setdefault((event.subject_id, event.simulated), []).append((place, time_ms(event), event))
         windows = await self._windows(list(wearers), moved)
-        known = await self._known(wearers, windows)
+        known = await self._known(wearers, windows, moved)
         for wearer, events in wearers.items():
             work.courses[wearer] = follow(wearer, windows[wearer], events, known.get(wearer, {}))
         stored = [
@@ -182,14 +183,17 @@ class Glucose:
         return found
 
     async def _known(
-        self, wearers: Mapping[Wearer, Sequence[tuple[int, int, GlucoseObserved]]], windows: Mapping[Wearer, Window]
+        self,
+        wearers: Mapping[Wearer, Sequence[tuple[int, int, GlucoseObserved]]],
+        windows: Mapping[Wearer, Window],
+        moved: frozenset[Wearer],
     ) -> dict[Wearer, dict[int, Contents]]:
         """What is stored at the sensor times of the events, where the windows do not say that it is nothing."""
         places = {
             (wearer, time)
             for wearer, events in wearers.items()
             for _, time, _ in events
-            if not is_new(windows[wearer], time)
+            if wearer in moved or not is_new(windows[wearer], time)
         }
         known: dict[Wearer, dict[int, dict[str, int]]] = {}
         for row in await self._database.readings_at(sorted(places)) if places else ():
@@ -202,7 +206,7 @@ class Glucose:
         asked: list[tuple[int, Course]] = []
         again: list[tuple[int, StoredOutcome]] = []
         for course in work.courses.values():
-            older = []
+            older, back = [], []
             for place in course.places:
                 told = before.get(work.events[place].event_id)
                 stored = (told.get(task) or told.get("*")) if told else None
@@ -210,9 +214,12 @@ class Glucose:
                     again.append((place, stored))
                 elif place == course.newest:
                     asked.append((place, course))
+                elif work.events[place].deleted:
+                    back.append(place)
                 else:
                     older.append(place)
             self._end(work, older, task, SUPERSEDED, "superseded")
+            self._end(work, back, task, DELETED, "not_applicable")
         if again:
             await self._repeat(work, task, again)
         return asked
@@ -309,7 +316,8 @@ class Glucose:
         stamps = {wearer: course.before.stamp for wearer, course in changed.items()}
         recorded = await self._database.take(Taking(stamp, stamps, new, stamped, work.decided))
         await crash_points.reach("after-commit")
-        await self._cache.put({w: Window(stamp, c.times_ms, c.glucose_mg_dl) for w, c in changed.items()})
+        whole = {wearer: course for wearer, course in changed.items() if not course.removed}
+        await self._cache.put({w: Window(stamp, c.times_ms, c.glucose_mg_dl) for w, c in whole.items()})
         telemetry.metrics().readings_stored.labels(lane=self.name).inc(len(new))
         record.count(recorded, self.name)
         for (place, _), each in zip(work.answers, recorded, strict=True):

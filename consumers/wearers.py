@@ -2,7 +2,7 @@
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from adapters.database import NewReading, Wearer, Window
@@ -21,6 +21,7 @@ class Course:
     """One wearer in one batch: `places` of the events, what is new among them, and the window afterwards.
 
     `newest` is the place of the event that holds the newest reading in force, None when that came in earlier.
+    After a removal the window may lack what moved up at its far end: good for one forecast, not to be kept.
     """
 
     wearer: Wearer
@@ -30,10 +31,14 @@ class Course:
     times_ms: tuple[int, ...] = ()
     glucose_mg_dl: tuple[float, ...] = ()
     newest: int | None = None
+    removed: bool = False
 
 
 def is_new(window: Window, time_ms: int) -> bool:
-    """Whether no reading of that sensor time can be stored, if the window is the present one."""
+    """Whether no reading of that sensor time can be stored, if the window is the present one.
+
+    Not so where one was deleted, which no window shows: writing then fails, and who looks again asks for all.
+    """
     times = window.times_ms
     if not times or time_ms > times[-1]:
         return True
@@ -54,6 +59,7 @@ def follow(
     course = Course(wearer, window)
     contents: dict[int, dict[str, int]] = {}
     added: dict[int, float] = {}
+    gone: set[int] = set()
     last: dict[tuple[int, str], int] = {}
     for place, time, event in events:
         course.places.append(place)
@@ -64,8 +70,14 @@ def follow(
         if event.content not in here:
             revision = here[event.content] = 1 + max(here.values(), default=0)
             course.new.append(NewReading(event, revision))
-            added[time] = single(event.glucose_mg_dl)
-    course.times_ms, course.glucose_mg_dl = merged(window, added)
+            if event.deleted:
+                added.pop(time, None)
+                gone.add(time)
+            else:
+                added[time] = single(event.glucose_mg_dl)
+                gone.discard(time)
+    course.removed = bool(gone)
+    course.times_ms, course.glucose_mg_dl = merged(without(window, gone) if gone else window, added)
     newest = course.times_ms[-1] if course.times_ms else None
     if newest in contents:
         in_force = max(contents[newest].items(), key=lambda row: row[1])[0]
@@ -86,6 +98,12 @@ def merged(window: Window, added: Mapping[int, float]) -> tuple[tuple[int, ...],
     values += tuple(added[time] for time in order)
     start = max(bisect_right(times, times[-1] - SPAN_MS), len(times) - MOST)
     return times[start:], values[start:]
+
+
+def without(window: Window, gone: Collection[int]) -> Window:
+    """The window less the readings of these sensor times."""
+    kept = [pair for pair in zip(window.times_ms, window.glucose_mg_dl, strict=True) if pair[0] not in gone]
+    return Window(window.stamp, tuple(time for time, _ in kept), tuple(value for _, value in kept))
 
 
 def single(value: float) -> float:

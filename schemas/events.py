@@ -101,6 +101,8 @@ class GlucoseObserved(Base, frozen=True, kw_only=True):
     `object_id` is wearer and sensor time (`ids.reading_object_id`), `content` the hash of value and bound
     (`ids.reading_content`). `glucose_mg_dl` was converted once; `raw_value` and `raw_unit` are what the uploader sent.
     `clipped` marks a value at the sensor's limit: a bound, not a measurement. `trend` is the uploader's own direction.
+    `deleted` takes back whatever was said of that sensor time before: a revision like another, with the value that it
+    takes back, and `ids.deletion_content` as its content.
     """
 
     TYPE: ClassVar[str] = "org.clinstream.glucose.observed.v1"
@@ -119,6 +121,7 @@ class GlucoseObserved(Base, frozen=True, kw_only=True):
     device: str = ""
     sender: str = ""
     simulated: bool = False
+    deleted: bool = False
 
 
 class ImagePrepared(Base, frozen=True, kw_only=True):

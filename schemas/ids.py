@@ -81,6 +81,16 @@ def reading_content(glucose_mg_dl: float, clipped: str = "") -> str:
     return sha256_hex(f"{glucose_mg_dl:.1f}\n{clipped}".encode())
 
 
+def deletion_content(before: str) -> str:
+    """Content hash of "the content `before` of this reading is taken back": a repeat is the same one."""
+    return sha256_hex(f"deleted\n{before}".encode())
+
+
+def restored_content(content: str, before: str) -> str:
+    """Content hash of a value that was said before and is true again, after the content `before`."""
+    return sha256_hex(f"restored\n{content}\n{before}".encode())
+
+
 def upload_object_id(subject: str, laterality: str, content_sha256: str) -> str:
     """Object id of a picture that came without a UID: subject, side and content."""
     return f"{subject}/{laterality or 'none'}/{content_sha256}"

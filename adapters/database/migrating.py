@@ -37,6 +37,7 @@ PRIVILEGES = {
     "readings": "SELECT, INSERT",
     "glucose_windows": "SELECT, INSERT, UPDATE",
     "wearers": "SELECT, INSERT, UPDATE",
+    "documents": "SELECT, INSERT, UPDATE",
     "assessments": "SELECT, INSERT, UPDATE",
     "retrain_counters": "SELECT, INSERT, UPDATE",
     "runs": "SELECT, INSERT, UPDATE",

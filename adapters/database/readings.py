@@ -42,6 +42,7 @@ COLUMNS: tuple[Column[NewReading], ...] = (
     Column("trend", "text", lambda r: r.event.trend),
     Column("device", "text", lambda r: r.event.device),
     Column("observed_at", "timestamptz", lambda r: r.event.observed_at),
+    Column("deleted", "bool", lambda r: r.event.deleted),
 )
 
 # insert-readings: no conflict target, so that a taken content and a taken revision are both left out.
@@ -62,18 +63,28 @@ FIRST = text(
     "RETURNING subject_id, simulated"
 )
 
-# windows-of: the newest readings of each wearer, the highest revision of each sensor time, and the stamp.
+# No other content of the sensor time of `n` has a higher revision.
+IN_FORCE = (
+    "NOT EXISTS (SELECT 1 FROM readings h WHERE h.subject_id = n.subject_id AND h.simulated = n.simulated "
+    "AND h.measured_at = n.measured_at AND h.revision > n.revision)"
+)
+
+# windows-of: the newest readings of each wearer, the highest revision of each sensor time unless it is a deletion,
+# and the stamp.
 WINDOWS = text(
     "SELECT asked.subject_id, asked.simulated, w.stamp, r.times, r.mg_dl "
     f"FROM {ASKED}) AS asked(subject_id, simulated) "
     "JOIN glucose_windows w USING (subject_id, simulated), LATERAL ("
     "SELECT array_agg((extract(epoch FROM measured_at) * 1000)::int8 ORDER BY measured_at) AS times, "
     "array_agg(glucose_mg_dl ORDER BY measured_at) AS mg_dl FROM ("
-    "SELECT DISTINCT ON (x.measured_at) x.measured_at, x.glucose_mg_dl FROM readings x "
+    "SELECT measured_at, glucose_mg_dl FROM ("
+    "SELECT DISTINCT ON (x.measured_at) x.measured_at, x.glucose_mg_dl, x.deleted FROM readings x "
     "WHERE x.subject_id = asked.subject_id AND x.simulated = asked.simulated AND x.measured_at > ("
-    "SELECT max(n.measured_at) FROM readings n "
-    "WHERE n.subject_id = asked.subject_id AND n.simulated = asked.simulated) - CAST(:span AS interval) "
-    "ORDER BY x.measured_at DESC, x.revision DESC LIMIT :most) AS newest) AS r"
+    "SELECT n.measured_at FROM readings n "
+    f"WHERE n.subject_id = asked.subject_id AND n.simulated = asked.simulated AND NOT n.deleted AND {IN_FORCE} "
+    "ORDER BY n.measured_at DESC LIMIT 1) - CAST(:span AS interval) "
+    "ORDER BY x.measured_at DESC, x.revision DESC) AS latest "
+    "WHERE NOT deleted ORDER BY measured_at DESC LIMIT :most) AS newest) AS r"
 )
 
 # readings-at: every stored content of these sensor times.

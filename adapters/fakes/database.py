@@ -137,6 +137,7 @@ class FakeDatabase:
         for (owner, time, _), row in self.readings.items():
             if owner == wearer and (time not in latest or latest[time].revision < row.revision):
                 latest[time] = row
+        latest = {time: row for time, row in latest.items() if not row.event.deleted}
         newest = max(latest, default=0)
         times = sorted(time for time in latest if time > newest - SPAN_S * 1000)[-MOST:]
         values = np.array([latest[time].event.glucose_mg_dl for time in times], dtype=np.float32)

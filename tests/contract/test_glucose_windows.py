@@ -16,7 +16,7 @@ from adapters.windows import REST_S, RedisWindows, WindowCache
 from schemas.events import GlucoseObserved
 from schemas.windows import MOST, SPAN_S
 from tests.support.answers import answer, outcome
-from tests.support.glucose import minutes, reading
+from tests.support.glucose import minutes, reading, taken_back
 
 WEARER = (reading().subject_id, False)
 
@@ -201,3 +201,17 @@ async def test_redis_being_away_is_none_never_an_error_and_it_is_left_alone_for_
         assert await opened.clear()
     finally:
         await opened.close()
+
+
+async def test_a_deleted_reading_is_in_no_window_and_the_one_before_it_is_the_newest(ledger: Database) -> None:
+    """GL3: a deletion is a revision; a value said after it counts again."""
+    span = SPAN_S / 60
+    await stored(ledger, reading(0), reading(-5), reading(-span - 1), reading(-span + 1))
+    assert minutes((await ledger.windows([WEARER]))[WEARER]) == [-span + 1, -5.0, 0.0]
+    await stored(ledger, taken_back(reading(0)), revision=2)
+    assert minutes((await ledger.windows([WEARER]))[WEARER]) == [-span - 1, -span + 1, -5.0]
+    await stored(ledger, reading(0, 140.0), revision=3)
+    assert minutes((await ledger.windows([WEARER]))[WEARER]) == [-span + 1, -5.0, 0.0]
+    for event in (reading(0, 140.0), reading(-5), reading(-span + 1), reading(-span - 1)):
+        await stored(ledger, taken_back(event), revision=4)
+    assert (await ledger.windows([WEARER]))[WEARER].times_ms == ()

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from adapters.database import Window
 from adapters.database.readings import EPOCH
@@ -51,6 +52,12 @@ def reading(minutes: float = 0.0, mg_dl: float = 100.0, wearer: str = "1", **cha
             **changes,
         }
     )
+
+
+def taken_back(event: GlucoseObserved) -> GlucoseObserved:
+    """The event that deletes this reading."""
+    content = ids.deletion_content(event.content)
+    return structs.replace(event, content=content, event_id=ids.event_id(event.object_id, content), deleted=True)
 
 
 def model(**changes: Any) -> Model:

@@ -9,7 +9,7 @@ from consumers.outcomes import Decide
 from schemas import ids
 from schemas.errors import DatabaseUnavailable, ServerDown
 from schemas.events import GlucoseObserved
-from tests.support.glucose import NOW, TASK, Around, expected, fate, minutes, reading, result
+from tests.support.glucose import NOW, TASK, Around, expected, fate, minutes, reading, result, taken_back
 
 
 def history(count: int = 3, wearer: str = "1", last: float = -5.0, mg_dl: float = 100.0) -> list[GlucoseObserved]:
@@ -255,3 +255,29 @@ async def test_readings_are_told_apart_to_the_millisecond_that_their_ids_name() 
     exact = NOW + timedelta(microseconds=123_456)
     await around.run(reading(measured_at=exact), reading(measured_at=NOW + timedelta(microseconds=123_999)))
     assert len(around.window().times_ms) == 1
+
+
+async def test_a_deleted_reading_is_gone_from_the_next_forecast_and_stays_so_when_it_is_uploaded_again() -> None:
+    """GL3: a deletion is a revision: it asks no model, and a repeat of it or of what it took back changes nothing."""
+    around = Around()
+    wrong = reading(-2, 300.0)
+    await around.run(*history(3), wrong)
+    asked = len(around.triton.asked)
+    assert [fate(each) for each in await around.run(taken_back(wrong))] == ["not_applicable"]
+    assert len(around.triton.asked) == asked
+    assert [fate(each) for each in await around.run(taken_back(wrong))] == ["not_applicable"]
+    await around.run(wrong)
+    assert len(around.ledger.readings) == 5
+    assert minutes(around.window()) == [-15.0, -10.0, -5.0]
+    assert expected((await around.run(reading(0, 130.0)))[0]) == 430.0
+    assert expected((await around.run(taken_back(reading(-10)), reading(1, 120.0)))[1]) == 450.0
+    found = await around.run(reading(0, 131.0), reading(1, 121.0))
+    assert expected(found[1]) == 452.0, "the window is that of the database again"
+
+
+async def test_a_reading_deleted_in_the_batch_that_brings_it_is_not_answered() -> None:
+    around = Around()
+    wrong = reading(0, 300.0)
+    found = await around.run(*history(3), wrong, taken_back(wrong))
+    assert [fate(each) for each in found[3:]] == ["superseded", "not_applicable"]
+    assert minutes(around.window()) == [-15.0, -10.0, -5.0]
