@@ -127,6 +127,18 @@ class DoorSettings(_Section):
     dicom_port: int = Field(default=11112, ge=1, le=65535, description="TCP port shared by its processes")
     dicom_ae_title: str = Field(default="CLINSTREAM", min_length=1, max_length=16, description="called AE title")
     dicom_processes: int = Field(default=2, ge=1, description="processes that accept associations")
+    dicom_allowed: tuple[str, ...] = Field(
+        default=(), description="JSON, senders: AE_TITLE, AE_TITLE@address or AE_TITLE@network/bits; empty: everybody"
+    )
+    dicom_called: tuple[str, ...] = Field(
+        default=(), description="JSON, called AE titles that are taken (CLINSTREAM*); empty: any"
+    )
+    dicom_associations: int = Field(default=32, ge=1, description="associations at once, in each process")
+    dicom_pdu_bytes: int = Field(default=1 << 16, ge=4096, le=1 << 24, description="longest PDU that is offered")
+    dicom_object_bytes: int = Field(default=1 << 30, ge=1 << 16, description="largest object that is taken")
+    dicom_tls_certificate: Path | None = Field(default=None, description="PEM file; with it the port speaks TLS only")
+    dicom_tls_key: Path | None = Field(default=None, description="PEM file of the certificate's key")
+    dicom_tls_ca: Path | None = Field(default=None, description="PEM file: senders must show a certificate of it")
     http_host: str = Field(default="127.0.0.1", description="address that the HTTP door listens on")
     http_port: int = Field(default=8080, ge=1, le=65535, description="TCP port of every HTTP route")
     folder: Path | None = Field(default=None, description="folder watched for pictures of ears; absent: none is")

@@ -55,11 +55,11 @@ async def run(name: str, settings: Settings, index: int) -> None:
 
 async def _dicom(parts: Parts, stop: asyncio.Event) -> None:
     # Imported here, so that each process carries only its own protocol: pynetdicom is 60 MB, FastAPI 20 MB.
-    from producers.dicom import DicomDoor, Listening
+    from producers.dicom import dicom_door
+    from producers.dicom_settings import listening_of
 
-    doors = parts.settings.doors
-    listening = Listening(doors.dicom_host, doors.dicom_port, doors.dicom_ae_title)
-    scp = DicomDoor(parts.door, parts.key, parts.clock, listening, asyncio.get_running_loop())
+    listening = listening_of(parts.settings.doors)
+    scp = dicom_door(parts.door, parts.key, parts.clock, listening, asyncio.get_running_loop())
     try:
         scp.start()
     except OSError as error:

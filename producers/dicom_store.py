@@ -1,0 +1,92 @@
+"""C-STORE at the DICOM door (PS3.4 B): from pynetdicom's event to a request of ours, and back to a status.
+
+Which status an object deserves is in `store_request`, what "accepted" means in `door`.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom import NonPatientObjectPresentationContexts, evt
+
+from adapters import telemetry
+from adapters.clock import Clock
+from producers.dicom_journal import Journal, Journals
+from producers.dicom_services import Handler
+from producers.door import Door
+from producers.store_request import Answer, StoreRequest, judge, settle, try_again
+
+log = telemetry.logger("door.dicom")
+
+NO_ANSWER_S = 5.0
+"""Seconds beyond the door's own deadline after which a handler thread stops waiting for it."""
+
+
+class StoreService:
+    """Storage of every SOP class; publishing happens on `loop`, the rest in the association's thread."""
+
+    def __init__(
+        self, door: Door, key: bytes, clock: Clock, loop: asyncio.AbstractEventLoop, journals: Journals
+    ) -> None:
+        self._door, self._key, self._clock, self._loop = door, key, clock, loop
+        self._journals = journals
+
+    def contexts(self) -> Sequence[tuple[str, Sequence[str]]]:
+        """Palettes, hanging protocols (PS3.4 GG); the classes of images need no naming (`DicomDoor.start`)."""
+        return [
+            (str(each.abstract_syntax), each.transfer_syntax or []) for each in NonPatientObjectPresentationContexts
+        ]
+
+    def handlers(self) -> Sequence[Handler]:
+        """C-STORE alone."""
+        return [(evt.EVT_C_STORE, self._store)]
+
+    def _store(self, event: Any) -> Dataset:
+        start = time.monotonic()
+        journal = self._journals.of(event.assoc)
+        request = _request(event, journal)
+        answer = self._answer(request)
+        if journal is not None:
+            journal.note(answer, len(request.data), request.sop_class_uid, request.transfer_syntax_uid)
+        meters = telemetry.metrics()
+        meters.door_requests.labels(door="dicom", status=f"{answer.status:04X}").inc()
+        meters.door_seconds.labels(door="dicom").observe(time.monotonic() - start)
+        return _status(answer)
+
+    def _answer(self, request: StoreRequest) -> Answer:
+        try:
+            verdict = judge(request, self._key, self._clock.now())
+            waiting = asyncio.run_coroutine_threadsafe(settle(verdict, self._door), self._loop)
+            return waiting.result(self._door.deadline_s * 2 + NO_ANSWER_S)
+        except Exception:  # whatever goes wrong here, this sender gets "try again" and its neighbours notice nothing
+            log.exception("a request was not handled")
+            return try_again("the door could not handle the request")
+
+
+def _request(event: Any, journal: Journal | None) -> StoreRequest:
+    """The C-STORE-RQ in our own words: what was sent, byte for byte, and what the request says about it."""
+    asked = event.request
+    try:
+        data = event.encoded_dataset(include_meta=False)
+    except AttributeError:  # a request without a data set
+        data = b""
+    return StoreRequest(
+        data=data,
+        transfer_syntax_uid=str(event.context.transfer_syntax),
+        sop_class_uid=str(asked.AffectedSOPClassUID or ""),
+        sop_instance_uid=str(asked.AffectedSOPInstanceUID or ""),
+        priority=asked.Priority,
+        sender=journal.sender if journal else "",
+        called=journal.called if journal else "",
+    )
+
+
+def _status(answer: Answer) -> Dataset:
+    """Status (0000,0900) and, where something is to be said, Error Comment (0000,0902), at most 64 characters."""
+    status = Dataset()
+    status.Status = answer.status
+    if answer.reason:
+        status.ErrorComment = answer.reason[:64]
+    return status
