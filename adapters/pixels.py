@@ -50,6 +50,9 @@ class BlobStore(Protocol):
     async def get(self, uri: str) -> bytes:
         """The bytes at `uri`; raises MissingObject when the store works and does not hold them."""
 
+    async def start(self, uri: str, count: int) -> bytes:
+        """The first `count` bytes at `uri`, or all where there are fewer; raises MissingObject as `get` does."""
+
     async def exists(self, uri: str) -> bool:
         """Whether `uri` is there."""
 
@@ -109,6 +112,10 @@ class ObstoreBlobs:
     async def get(self, uri: str) -> bytes:
         """See BlobStore.get."""
         return await self._off_loop(lambda: self._get(_checked(uri)))
+
+    async def start(self, uri: str, count: int) -> bytes:
+        """See BlobStore.start."""
+        return await self._off_loop(lambda: self._start(_checked(uri), count))
 
     async def exists(self, uri: str) -> bool:
         """See BlobStore.exists."""
@@ -194,6 +201,10 @@ class ObstoreBlobs:
             # 2.4 MB cost 0.7 ms of processor time; through obstore, which reads in pieces and joins them, 7 ms.
             return (self._folder / uri).read_bytes()
         return bytes(obstore.get(self._store, uri).bytes())
+
+    def _start(self, uri: str, count: int) -> bytes:
+        size = obstore.head(self._store, uri)["size"]
+        return bytes(obstore.get_range(self._store, uri, start=0, end=min(size, count))) if size else b""
 
     def _head(self, uri: str) -> None:
         obstore.head(self._store, uri)

@@ -142,6 +142,10 @@ class DoorSettings(_Section):
     http_host: str = Field(default="127.0.0.1", description="address that the HTTP door listens on")
     http_port: int = Field(default=8080, ge=1, le=65535, description="TCP port of every HTTP route")
     folder: Path | None = Field(default=None, description="folder watched for pictures of ears; absent: none is")
+    dicomweb_token: SecretStr = Field(
+        default=SecretStr(""), description="bearer token of DICOMweb callers; empty: only callers on this machine"
+    )
+    retrieval: bool = Field(default=True, description="whether stored objects can be searched and retrieved (DICOMweb)")
     ack_deadline_s: float = Field(default=10.0, gt=0, description="seconds for the broker's ack, then 'try again'")
     disk_watermark_bytes: int = Field(
         default=1 << 30, ge=0, description="free bytes on the state's file system below which doors refuse"

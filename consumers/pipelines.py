@@ -109,6 +109,12 @@ def _record(_settings: Settings, services: Services, _name: str) -> Step:
     return Record(services.database, services.clock)
 
 
+def _studies(_settings: Settings, services: Services, _name: str) -> Step:
+    from consumers.studies import Studies
+
+    return Studies(store=services.store, archive=services.database.archive, decoders=services.decoders)
+
+
 def _ask(services: Services) -> Ask:
     from consumers.ask import Ask
 
@@ -142,4 +148,5 @@ PIPELINES: dict[str, Pipeline] = {
     "glucose.backfill": Pipeline(needs=INFERS | {"windows"}, build=_glucose("backfill")),
     "overrides": Pipeline(needs=EVERYONE, build=_overrides),
     "record": Pipeline(needs=EVERYONE, build=_record),
+    "studies": Pipeline(needs=EVERYONE | {"store", "decoders"}, build=_studies),
 }

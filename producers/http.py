@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -11,8 +12,18 @@ from fastapi import FastAPI, Request, Response
 from adapters import telemetry
 from adapters.clock import Clock
 from adapters.kafka import Message
+from adapters.pixels import BlobStore
 from adapters.wearers import WearerBook
-from producers import glucose_routes, otoscope_routes, review, vitals
+from producers import (
+    dicomweb_retrieve,
+    dicomweb_search,
+    glucose_routes,
+    otoscope_routes,
+    review,
+    stow,
+    vitals,
+)
+from producers.dicomweb_access import Access
 from producers.door import Door
 from producers.replies import (
     ERROR,
@@ -30,11 +41,29 @@ from producers.replies import (
 from schemas.errors import RejectedInput
 
 
-def build(door: Door, key: bytes, clock: Clock, wearers: WearerBook | None = None) -> FastAPI:
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where stored objects are looked for and read."""
+
+    archive: dicomweb_search.Archive
+    store: BlobStore
+
+
+def build(
+    door: Door,
+    key: bytes,
+    clock: Clock,
+    wearers: WearerBook | None = None,
+    *,
+    access: Access | None = None,
+    stored: Stored | None = None,
+) -> FastAPI:
     """The application; `door` takes the events in, `key` makes the pseudonyms, `wearers` knows the uploaders.
 
-    Without `wearers` no glucose is taken.
+    Without `wearers` no glucose is taken, without `stored` nothing is searched and retrieved. `access` says who may
+    use DICOMweb.
     """
+    allowed = access or Access()
     app = FastAPI(title="clinstream door", version="1", docs_url=None, redoc_url=None)
 
     @app.post("/v1/vitals", openapi_extra={"requestBody": REQUEST_BODY}, responses=RESPONSES, summary="Ward vitals")
@@ -44,6 +73,10 @@ def build(door: Door, key: bytes, clock: Clock, wearers: WearerBook | None = Non
 
     review.add(app, door, key, clock)
     otoscope_routes.add(app, door, key, clock)
+    stow.add(app, door, key, clock, allowed)
+    if stored is not None:
+        dicomweb_search.add(app, stored.archive, allowed)
+        dicomweb_retrieve.add(app, stored.archive, stored.store, allowed)
     if wearers is not None:
         glucose_routes.add(app, door, clock, wearers)
 

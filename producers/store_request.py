@@ -1,4 +1,4 @@
-"""One C-STORE request: which status it deserves and what reaches the log for it; no network and no pynetdicom here."""
+"""One object to be stored, by C-STORE or STOW-RS: which status it deserves and what goes to the log; no network."""
 
 import struct
 from dataclasses import dataclass, field
@@ -23,7 +23,6 @@ CANNOT_UNDERSTAND = 0xC000
 WARNING_DOES_NOT_MATCH = 0xB007
 """C-STORE statuses, PS3.4 table B.2-1. The warning means: stored, though the object lacks what its class demands."""
 
-SOURCE = "clinstream/door-dicom"
 MEDIA_TYPE = "application/dicom"
 
 IMPLEMENTATION_CLASS_UID = "2.25.147696067055883007040294810252679740304"
@@ -33,7 +32,8 @@ release of a library is installed."""
 
 @dataclass(frozen=True, slots=True)
 class StoreRequest:
-    """A C-STORE-RQ: `data` is the data set as it was on the wire, the UIDs are the request's affected ones."""
+    """A C-STORE-RQ, or one part of a STOW-RS request: `data` is the data set as it was on the wire, the UIDs are the
+    request's affected ones, `door` is the process that took it."""
 
     data: bytes = field(repr=False)
     transfer_syntax_uid: str
@@ -42,6 +42,7 @@ class StoreRequest:
     priority: int | None
     sender: str
     called: str
+    door: str = "door-dicom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Verdict:
     answer: Answer
     message: Message
     blob: tuple[str, bytes]
+    door: str = "door-dicom"
 
 
 def judge(request: StoreRequest, key: bytes, now: datetime) -> Verdict:
@@ -81,7 +83,7 @@ def judge(request: StoreRequest, key: bytes, now: datetime) -> Verdict:
     if not header.study_instance_uid:
         reason = "stored; it has no Study Instance UID (0020,000D)"
         answer = Answer(WARNING_DOES_NOT_MATCH, reason, str(event.event_id))
-    return Verdict(answer, message, (event.blob.uri, file))
+    return Verdict(answer, message, (event.blob.uri, file), request.door)
 
 
 async def settle(verdict: Verdict, door: Door) -> Answer:
@@ -91,7 +93,7 @@ async def settle(verdict: Verdict, door: Door) -> Answer:
     except Unavailable as error:
         return try_again(str(error))
     if verdict.message.topic == topics.DEAD_UNPROCESSABLE:
-        telemetry.metrics().dead_letters.labels(lane="door-dicom", kind="unprocessable").inc()
+        telemetry.metrics().dead_letters.labels(lane=verdict.door, kind="unprocessable").inc()
     return verdict.answer
 
 
@@ -123,7 +125,7 @@ def observed(
     headers, value = pack(
         event,
         id=str(event.event_id),
-        source=SOURCE,
+        source=f"clinstream/{request.door}",
         subject=event.subject_id,
         time=now,
         traceparent=telemetry.new_traceparent(),
@@ -167,11 +169,11 @@ def _aside(request: StoreRequest, now: datetime, answer: Answer, error_class: st
     """What cannot be taken is kept all the same, so that nothing that came is silently gone."""
     message, blob = put_aside(
         request.data,
-        door="door-dicom",
+        door=request.door,
         sender=request.sender,
         media_type=f"{MEDIA_TYPE}; transfer-syntax={request.transfer_syntax_uid}",
         error_class=error_class,
         reason=answer.reason,
         now=now,
     )
-    return Verdict(answer, message, blob)
+    return Verdict(answer, message, blob, request.door)

@@ -93,6 +93,7 @@ STEPS = (
     "glucose",
     "record",
     "overrides",
+    "studies",
     "loop",
 )
 DOORS = ("door-dicom", "door-http", "door-folder")
@@ -100,7 +101,16 @@ RESULT_WRITERS = ("record", "signals", "glucose", "loop")
 RESULT_READERS = ("imaging-follow-up", "subscribers")
 
 FIXED: tuple[Topic, ...] = (
-    Topic(OBSERVED_DICOM, (ImageObserved,), "study", 8, FOR_EVER, ("door-dicom",), ("imaging-prepare",), True),
+    Topic(
+        OBSERVED_DICOM,
+        (ImageObserved,),
+        "study",
+        8,
+        FOR_EVER,
+        ("door-dicom", "door-http"),
+        ("imaging-prepare", "studies"),
+        True,
+    ),
     Topic(
         OBSERVED_OTOSCOPE,
         (ImageObserved,),

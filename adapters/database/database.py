@@ -23,6 +23,7 @@ from adapters.database import (
     versions,
     wearers,
 )
+from adapters.database.archive import Archive
 from adapters.database.engine import Transactions, make_engine
 from adapters.database.records import (
     Correction,
@@ -74,6 +75,11 @@ class Database:
             statement_timeout_s=database.statement_timeout_s,
         )
         return cls(Transactions(engine), clock)
+
+    @property
+    def archive(self) -> Archive:
+        """Stored objects, studies and commitments, over the same connections."""
+        return Archive(self._transactions, self._clock)
 
     async def close(self) -> None:
         """Waits for what is under way, then closes the connections."""

@@ -43,6 +43,11 @@ PRIVILEGES = {
     "runs": "SELECT, INSERT, UPDATE",
     "versions": "SELECT, INSERT, UPDATE",
     "release_orders": "SELECT, INSERT, UPDATE",
+    "instances": "SELECT, INSERT",
+    "study_ledger": "SELECT, INSERT, UPDATE",
+    "study_objects": "SELECT, INSERT",
+    "commitments": "SELECT, INSERT, UPDATE",
+    "rejections": "SELECT, INSERT",
 }
 
 

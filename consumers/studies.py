@@ -1,0 +1,90 @@
+"""Behind the acknowledgement: headers of stored objects noted for searches; nothing waits for this step."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import Literal, Protocol
+
+from adapters.database.instances import Instance
+from adapters.dicom_header import Indexed, index
+from adapters.pixels import BlobStore
+from consumers.delivery import Delivery
+from consumers.outcomes import Batch, Outcome
+from schemas import topics
+from schemas.errors import RejectedInput, StepFailed
+from schemas.events import Base, ImageObserved
+
+START_BYTES = 65_536
+"""Most headers end within these; of the few that do not, the whole file is read."""
+
+NOTHING = Indexed({}, {})
+
+
+class Archive(Protocol):
+    """The part of the database that remembers what is stored."""
+
+    async def note(self, rows: Sequence[Instance]) -> None:
+        """Stores headers of objects; what is there already stays. Raises DatabaseUnavailable."""
+        ...
+
+
+class Studies:
+    """Order `none`: rows of one object may be written in any order, the newest observation counts when it is read.
+
+    Large batches that may wait: it works for people who search, not for a bedside, and costs one transaction a batch.
+    """
+
+    accepts: tuple[type[Base], ...] = (ImageObserved,)
+    order: Literal["key", "none"] = "none"
+    name = "studies"
+    topics = (topics.OBSERVED_DICOM,)
+
+    def __init__(self, *, store: BlobStore, archive: Archive, decoders: Executor) -> None:
+        self.batch = Batch(64, 0.25)
+        self.in_flight = 256
+        self._store, self._archive, self._decoders = store, archive, decoders
+
+    async def __call__(self, batch: Sequence[Delivery]) -> Sequence[Sequence[Outcome]]:
+        """No outcomes: what becomes of an object is decided by its own way. Raises what parks the lane."""
+        events = [delivery.event for delivery in batch if isinstance(delivery.event, ImageObserved)]
+        # Injected objects are no patient's: nobody finds them among a hospital's studies.
+        real = [event for event in events if not event.simulated]
+        await self._archive.note([await self._row(event) for event in real])
+        return [()] * len(batch)
+
+    async def _row(self, event: ImageObserved) -> Instance:
+        found = await self._header(event)
+        texts = found.texts
+        return Instance(
+            event_id=event.event_id,
+            study_id=event.study_id,
+            subject_id=event.subject_id,
+            study_instance_uid=texts.get("StudyInstanceUID", ""),
+            series_instance_uid=texts.get("SeriesInstanceUID", ""),
+            sop_instance_uid=event.object_id,
+            sop_class_uid=event.sop_class_uid,
+            transfer_syntax_uid=event.transfer_syntax_uid,
+            modality=event.modality,
+            patient_id=texts.get("PatientID", ""),
+            patient_name=texts.get("PatientName", ""),
+            accession_number=texts.get("AccessionNumber", ""),
+            study_date=texts.get("StudyDate", ""),
+            blob_uri=event.blob.uri,
+            size_bytes=event.blob.size_bytes,
+            attributes=found.attributes,
+            observed_at=event.observed_at,
+        )
+
+    async def _header(self, event: ImageObserved) -> Indexed:
+        """What the file says of itself; nothing where it cannot be read, which its own way will say with a reason."""
+        loop = asyncio.get_running_loop()
+        try:
+            start = await self._store.start(event.blob.uri, START_BYTES)
+            whole = event.blob.size_bytes <= START_BYTES
+            found = await loop.run_in_executor(self._decoders, lambda: index(start, whole=whole))
+            if found is None:
+                data = await self._store.get(event.blob.uri)
+                found = await loop.run_in_executor(self._decoders, lambda: index(data, whole=True))
+            return found or NOTHING
+        except (RejectedInput, StepFailed):
+            return NOTHING
