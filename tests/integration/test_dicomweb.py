@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -47,11 +48,14 @@ def work(doors: Doors, events: list[ImageObserved]) -> None:
 
 def test_what_stow_took_is_found_by_qido_and_comes_back_from_wado_as_it_was_sent(doors: Doors) -> None:
     # One object's header is longer than what is read of it at first, and one has 12 MB.
+    extras: list[dict[str, Any]] = [
+        {},
+        {"ImageComments": "x" * 9000, "PixelData": bytes(12_000_000)},
+        {"TextValue": "long " * 30_000},
+    ]
     sets = [
         data_set(SOPInstanceUID=f"{STUDY}.{number}", StudyInstanceUID=STUDY, InstanceNumber=number, **more)
-        for number, more in enumerate(
-            ({}, {"ImageComments": "x" * 9000, "PixelData": bytes(12_000_000)}, {"TextValue": "long " * 30_000})
-        )
+        for number, more in enumerate(extras)
     ]
     files = [part_10(each) for each in sets]
     base = f"http://127.0.0.1:{doors.settings.doors.http_port}"
