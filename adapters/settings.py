@@ -170,6 +170,9 @@ class Settings(_Section):
     retrain_after: dict[str, int] = Field(
         default_factory=dict, description="JSON, task to number of corrections: instead of the card's number"
     )
+    glucose_metrics_every_s: float = Field(
+        default=60.0, gt=0, description="seconds that a wearer's new readings wait until glycaemic metrics follow"
+    )
     training_data: Path | None = Field(default=None, description="folder with one folder of base data a task")
     quick_training: bool = Field(default=False, description="runs are rehearsals of a few steps, for tests only")
     mlflow_url: str = Field(default="", repr=False, description="MLflow server; absent: a file under the home")

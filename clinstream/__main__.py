@@ -19,6 +19,7 @@ COMMANDS = (
     "results",
     "override",
     "wearers",
+    "glucose",
     "where",
     "reconcile",
     "dead",

@@ -51,6 +51,17 @@ async def add(database: Database, settings: Settings, name: str, issuer: str = "
     return made, secret
 
 
+async def subject_of(database: Database, which: str) -> str:
+    """The pseudonym of a wearer, given it or the name of a credential; raises UserError for an unknown name."""
+    if which.startswith("sub-"):
+        return which
+    found = {each.subject_id for each in await database.credentials(revoked=True) if each.label == which}
+    if len(found) != 1:
+        how = "Several wearers are" if found else "No wearer is"
+        raise UserError(f"{how} called {which!r}; name one by the pseudonym that `clinstream wearers list` shows.")
+    return found.pop()
+
+
 async def revoke(database: Database, which: str) -> list[UUID]:
     """Revokes the credential with this id, or all of the wearer with this name; raises UserError when none is live."""
     live = [each for each in await database.credentials() if which in (str(each.credential_id), each.label)]

@@ -43,7 +43,7 @@ async def _run(name: str, index: int) -> None:
     try:
         if name == RELAY:
             async with bootstrap.services(known, pipelines.EVERYONE) as services:
-                await running.run_beside(here, pipelines.relay(services).run, stop)
+                await running.run_beside(here, lambda: pipelines.beside(known, services), stop)
             return
         pipeline = pipelines.PIPELINES[name]
         async with bootstrap.services(known, pipeline.needs, cards=pipelines.cards(pipeline.needs)) as services:

@@ -6,6 +6,7 @@ takes to import on a busy machine, and a restarted process should be back within
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,6 @@ from schemas.events import Priority
 
 if TYPE_CHECKING:
     from consumers.ask import Ask
-    from consumers.relay import Relay
 
 EVERYONE = frozenset({"publisher", "database"})
 INFERS = EVERYONE | {"inference", "releases"}
@@ -130,11 +130,15 @@ def cards(needs: frozenset[str] = INFERS) -> list[ModelCard]:
     return [model.card for model in triton_models.discover().values()]
 
 
-def relay(services: Services) -> Relay:
-    """The background work of the process `loop`, which reads no topic."""
+async def beside(settings: Settings, services: Services) -> None:
+    """The background work of the process `loop`, which reads no topic; ends by cancellation."""
+    from consumers.glucose_metrics import GlucoseMetrics
     from consumers.relay import Relay
 
-    return Relay(services.database, services.publisher, services.clock)
+    relay = Relay(services.database, services.publisher, services.clock)
+    every_s = settings.glucose_metrics_every_s
+    metrics = GlucoseMetrics(services.database.glucose, services.publisher, services.clock, every_s=every_s)
+    await asyncio.gather(relay.run(), metrics.run())
 
 
 PIPELINES: dict[str, Pipeline] = {

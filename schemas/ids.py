@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from uuid import UUID, uuid5
 
 from schemas.errors import Unprocessable
@@ -109,3 +109,8 @@ def retrain_request_id(task: str, window: int) -> UUID:
 def clinician_id(key: bytes, name: str) -> str:
     """Pseudonym of a clinician, as `cli-` and 32 hexadecimal digits; case and outer spaces do not matter."""
     return "cli-" + pseudonym(key, "clinician", "", name.strip().casefold())
+
+
+def metrics_id(subject: str, simulated: bool, days: int, ends_on: date, revision: int) -> UUID:
+    """Id of one revision of a wearer's glycaemic metrics; sent again it is the same."""
+    return uuid5(NAMESPACE, f"metrics\n{SIMULATED if simulated else ''}{subject}\n{days}\n{ends_on}\n{revision}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from schemas.events import (
     Answer,
     Base,
+    GlucoseMetricsRevised,
     GlucoseObserved,
     ImageObserved,
     ImagePrepared,
@@ -59,6 +60,8 @@ OUTCOMES = "outcomes"
 OVERRIDES = "overrides"
 RETRAIN_REQUESTED = "retrain.requested"
 RELEASES_CHANGED = "releases.changed"
+METRICS_GLUCOSE = "metrics.glucose"
+METRICS_GLUCOSE_SIMULATED = "metrics.glucose.simulated"
 DEAD_FAILED = "dead.failed"
 DEAD_UNPROCESSABLE = "dead.unprocessable"
 
@@ -147,6 +150,8 @@ FIXED: tuple[Topic, ...] = (
     Topic(RETRAIN_REQUESTED, (RetrainRequested,), "task", 1, FOR_EVER, ("loop",), ("trainer",)),
     Topic(OUTCOMES, (OutcomeDecided,), "event", 4, FOR_EVER, STEPS, ("rebuild",)),
     Topic(RELEASES_CHANGED, (ReleaseChanged,), "task", 1, FOR_EVER, ("loop",), ("subscribers",)),
+    Topic(METRICS_GLUCOSE, (GlucoseMetricsRevised,), "wearer", 4, FOR_EVER, ("loop",), ("subscribers",)),
+    Topic(METRICS_GLUCOSE_SIMULATED, (GlucoseMetricsRevised,), "wearer", 4, FOR_EVER, ("loop",), ("subscribers",)),
     Topic(DEAD_FAILED, (), "event", 2, FOR_EVER, STEPS, ("operators",)),
     Topic(DEAD_UNPROCESSABLE, (), "event", 2, FOR_EVER, (*DOORS, *STEPS), ("operators",)),
 )

@@ -2,15 +2,20 @@
 
 from adapters.database.assessments import Assessed, Rules
 from adapters.database.database import Database
+from adapters.database.forecasts import Accuracy, Prediction
+from adapters.database.glucose_views import Arithmetic, GlucoseViews, Recomputed
 from adapters.database.migrating import expected_revision, migrate
 from adapters.database.records import (
     Correction,
+    DaySums,
     Followable,
     ImageIdentity,
     Key,
+    MetricsRow,
     NewReading,
     Order,
     OutboxRow,
+    PlainReading,
     Recorded,
     Release,
     ResultFilter,
@@ -33,15 +38,23 @@ from adapters.database.records import (
 )
 
 __all__ = [
+    "Accuracy",
+    "Arithmetic",
     "Assessed",
     "Correction",
     "Database",
+    "DaySums",
     "Followable",
+    "GlucoseViews",
     "ImageIdentity",
     "Key",
+    "MetricsRow",
     "NewReading",
     "Order",
     "OutboxRow",
+    "PlainReading",
+    "Prediction",
+    "Recomputed",
     "Recorded",
     "Release",
     "ResultFilter",

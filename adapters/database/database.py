@@ -25,6 +25,7 @@ from adapters.database import (
 )
 from adapters.database.archive import Archive
 from adapters.database.engine import Transactions, make_engine
+from adapters.database.glucose_views import GlucoseViews
 from adapters.database.records import (
     Correction,
     Followable,
@@ -56,7 +57,9 @@ from schemas.events import Answer, OutcomeDecided, ResultAssessed, RetrainReques
 
 
 class Database:
-    """PostgreSQL as the application role. Every method raises DatabaseUnavailable when it cannot be reached.
+    """PostgreSQL as the application role; `glucose` holds what readings come to.
+
+    Every method raises DatabaseUnavailable when it cannot be reached.
 
     Each call is one transaction, committed before it returns; a caller that is cancelled does not interrupt it.
     """
@@ -64,6 +67,7 @@ class Database:
     def __init__(self, transactions: Transactions, clock: Clock) -> None:
         self._transactions = transactions
         self._clock = clock
+        self.glucose = GlucoseViews(transactions, clock)
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock, *, as_owner: bool = False) -> "Database":

@@ -12,8 +12,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.database import glucose_marks, recording
 from adapters.database import outcomes as outcome_rows
-from adapters.database import recording
 from adapters.database.columns import Column, arrays, names, unnest
 from adapters.database.records import NewReading, Recorded, StoredReading, Taking, Wearer, Window, WindowsMoved
 from schemas.events import GlucoseObserved
@@ -102,6 +102,8 @@ async def take(connection: AsyncConnection, taking: Taking, now: datetime) -> li
     """
     await _stamp(connection, taking)
     await _insert(connection, taking.readings)
+    times = (((r.event.subject_id, r.event.simulated), r.event.measured_at) for r in taking.readings)
+    await glucose_marks.mark(connection, times, now)
     recorded = await recording.record(connection, taking.answers, now) if taking.answers else []
     await outcome_rows.upsert(connection, taking.decided, now)
     return recorded

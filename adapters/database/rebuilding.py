@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import Clock
-from adapters.database import assessments, identities, migrating, recording, results_changes
+from adapters.database import assessments, glucose_marks, identities, migrating, recording, results_changes
 from adapters.database import outcomes as outcome_rows
 from adapters.database import readings as reading_rows
 from adapters.database.columns import arrays, names, unnest
@@ -195,6 +195,7 @@ class Rebuild:
             await self._connection.execute(KEEP_READINGS)
         await self._connection.execute(text("DELETE FROM glucose_windows"))
         await self._connection.execute(STAMPS)
+        await glucose_marks.everything(self._connection)
         return await self.counts()
 
     async def counts(self) -> Counts:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
+from datetime import date, datetime
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from schemas.events import Answer, Fate, GlucoseObserved, OutcomeDecided, ResultPublished
+from schemas.events import Answer, Fate, GlucoseObserved, GlycaemicFigures, OutcomeDecided, ResultPublished
 
 Key = tuple[str, str, str]
 """(object_id, content, task): what has exactly one visible result."""
@@ -341,3 +341,40 @@ class Order:
     id: int = 0
     done_at: datetime | None = None
     refused: str = ""
+
+
+class PlainReading(NamedTuple):
+    """A reading in force: sensor time in milliseconds since the epoch, mg/dL, and whether it is a sensor's bound."""
+
+    time_ms: int
+    glucose_mg_dl: float
+    clipped: str = ""
+
+
+class DaySums(NamedTuple):
+    """Whole sums of a wearer's day: readings, milliseconds in each range, and of value and its square by weight.
+
+    `weighted` is in ms times tenths of mg/dL, `squared` in ms times hundredths of their square.
+    """
+
+    readings: int = 0
+    clipped: int = 0
+    very_low: int = 0
+    low: int = 0
+    target: int = 0
+    high: int = 0
+    very_high: int = 0
+    weighted: int = 0
+    squared: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsRow:
+    """Glycaemic metrics of a wearer's `days` days up to and with `ends_on`; `revision` 0 is not stored yet."""
+
+    wearer: Wearer
+    ends_on: date
+    days: int
+    figures: GlycaemicFigures
+    revision: int = 0
+    computed_at: datetime | None = None

@@ -13,7 +13,9 @@ from schemas.events import (
     Answer,
     Base,
     BlobRef,
+    GlucoseMetricsRevised,
     GlucoseObserved,
+    GlycaemicFigures,
     ImageObserved,
     ImagePrepared,
     Origin,
@@ -25,6 +27,7 @@ from schemas.events import (
     ResultWithdrawn,
     RetrainRequested,
     TensorRef,
+    TimesInRanges,
     VitalsObserved,
 )
 
@@ -36,6 +39,18 @@ OBJECT = "2.25.329800735698586629295641978511506172918"
 CONTENT = ids.sha256_hex(b"decoded pixels")
 EVENT = ids.event_id(OBJECT, CONTENT)
 OBSERVED = Origin(topic="observed.dicom", partition=3, offset=41)
+FIGURES = GlycaemicFigures(
+    readings=3830,
+    clipped=2,
+    days_of_wear=14,
+    sensor_active_percent=94.97,
+    mean_mg_dl=148.2,
+    gmi_percent=6.9,
+    cv_percent=33.1,
+    minutes=TimesInRanges(very_low=95.0, low=480.0, target=13930.0, high=3760.0, very_high=880.0),
+    percent=TimesInRanges(very_low=0.5, low=2.51, target=72.76, high=19.64, very_high=4.6),
+    representative=True,
+)
 BLOB = "pixels/{0:.2}/{0}"
 
 
@@ -233,7 +248,17 @@ def _learning(task: str, result: UUID) -> tuple[Travelling, ...]:
         request_id=request, task=task, window=0, corrections=500, reason="500 corrections", requested_at=AT
     )
     changed = ReleaseChanged(task=task, version="1.1.0", state="PROMOTED", epoch=7, reason="passed the gate")
+    metrics = GlucoseMetricsRevised(
+        subject_id=SUBJECT,
+        days=14,
+        ends_on=AT.date(),
+        revision=2,
+        figures=FIGURES,
+        computed_at=AT,
+    )
+    revised = ids.metrics_id(SUBJECT, False, metrics.days, metrics.ends_on, metrics.revision)
     return (
+        Travelling(metrics, str(revised), SUBJECT, SUBJECT),
         Travelling(assessed, str(assessed.override_id), SUBJECT, str(result)),
         Travelling(asked, str(request), task, task),
         Travelling(changed, f"release/{changed.epoch}", task, task),
