@@ -83,6 +83,7 @@ _TRUTHS = (
     "AND x.simulated = said.simulated AND x.measured_at BETWEEN "
     f"said.at + f.horizon_minutes * interval '1 minute' - {_NEAR} "
     f"AND said.at + f.horizon_minutes * interval '1 minute' + {_NEAR} "
+    "AND NOT x.deleted "
     "AND NOT EXISTS (SELECT 1 FROM readings h WHERE h.subject_id = x.subject_id AND h.simulated = x.simulated "
     "AND h.measured_at = x.measured_at AND h.revision > x.revision) "
     "ORDER BY abs(extract(epoch FROM x.measured_at - said.at) - f.horizon_minutes * 60), x.measured_at LIMIT 1) AS t "

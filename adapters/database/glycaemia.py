@@ -25,18 +25,20 @@ READINGS = text(
     f"FROM {ASKED}, CAST(:days AS date[])) AS asked(subject_id, simulated, day), LATERAL ("
     "SELECT array_agg((extract(epoch FROM measured_at) * 1000)::int8 ORDER BY measured_at) AS times, "
     "array_agg(glucose_mg_dl ORDER BY measured_at) AS mg_dl, array_agg(clipped ORDER BY measured_at) AS clipped FROM ("
-    "SELECT DISTINCT ON (x.measured_at) x.measured_at, x.glucose_mg_dl, x.clipped FROM readings x "
+    "SELECT DISTINCT ON (x.measured_at) x.measured_at, x.glucose_mg_dl, x.clipped, x.deleted FROM readings x "
     "WHERE x.subject_id = asked.subject_id AND x.simulated = asked.simulated "
     "AND x.measured_at >= asked.day - CAST(:near AS interval) "
     "AND x.measured_at < asked.day + interval '1 day' + CAST(:near AS interval) "
-    "ORDER BY x.measured_at, x.revision DESC) AS latest) AS r"
+    "ORDER BY x.measured_at, x.revision DESC) AS latest WHERE NOT deleted) AS r"
 )
 
 # readings-between: those in force of one wearer, oldest first.
 BETWEEN = text(
-    "SELECT DISTINCT ON (measured_at) (extract(epoch FROM measured_at) * 1000)::int8, glucose_mg_dl, clipped "
+    "SELECT (extract(epoch FROM measured_at) * 1000)::int8, glucose_mg_dl, clipped FROM ("
+    "SELECT DISTINCT ON (measured_at) measured_at, glucose_mg_dl, clipped, deleted "
     "FROM readings WHERE subject_id = :subject AND simulated = :simulated "
-    "AND measured_at >= :first AND measured_at < :last ORDER BY measured_at, revision DESC"
+    "AND measured_at >= :first AND measured_at < :last ORDER BY measured_at, revision DESC) AS latest "
+    "WHERE NOT deleted ORDER BY measured_at"
 )
 
 

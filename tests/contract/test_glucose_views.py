@@ -15,7 +15,7 @@ from adapters.fakes.publisher import FakePublisher
 from adapters.settings import Settings
 from consumers import glycaemia
 from consumers.glucose_metrics import GlucoseMetrics
-from schemas import topics
+from schemas import ids, topics
 from schemas.errors import BrokerUnavailable
 from schemas.events import Answer, ForecastPoint, GlucoseMetricsRevised, GlucoseObserved
 from tests.support.answers import answer
@@ -71,7 +71,7 @@ def by_window(rows: Sequence[MetricsRow]) -> dict[tuple[date, int], object]:
 async def test_late_readings_and_corrections_end_in_exactly_what_one_computation_gives(
     database: Database, publisher: FakePublisher, clock: FakeClock
 ) -> None:
-    """GL3: 40 days with gaps in any order, a correction; each wearer once a minute; revisions without gaps."""
+    """GL3: 40 days with gaps in any order, a correction and a deletion; once a minute; revisions without gaps."""
     chance = random.Random(7)
     days = [reading(-minutes, chance.randint(45, 330)) for minutes in range(0, 40 * 1440, 15) if chance.random() < 0.2]
     chance.shuffle(days)
@@ -87,9 +87,12 @@ async def test_late_readings_and_corrections_end_in_exactly_what_one_computation
     corrected = reading((days[0].measured_at - NOW) / timedelta(minutes=1), 61.0)
     await take(database, corrected, revision=2)
     await clock.advance(EVERY_S)
+    taken_back = reading((days[1].measured_at - NOW) / timedelta(minutes=1), deleted=True)
+    taken_back = msgspec.structs.replace(taken_back, content=ids.deletion_content(days[1].content))
+    await take(database, taken_back, revision=2)
     assert (await work.once()).wearers == 1
     stored = await database.glucose.metrics(WEARER, EARLY)
-    assert by_window(stored) == glycaemia.batch(plain([corrected, *days[1:]]))
+    assert by_window(stored) == glycaemia.batch(plain([corrected, *days[2:]]))
     last = {(event.ends_on, event.days): event for event in announced(publisher)}
     assert {window: event.figures for window, event in last.items()} == by_window(stored)
     for row in stored:
@@ -122,10 +125,10 @@ async def test_what_was_not_acknowledged_is_sent_again_with_the_same_id(
         await metrics(database, FakePublisher(), clock).once()  # not started: refuses
     work = metrics(database, publisher, clock)
     assert (await work.once()).days == 0
-    ids = [dict(each.headers)["ce_id"] for each in publisher.topics[topics.METRICS_GLUCOSE]]
-    assert len(ids) == len(set(ids)) == len(glycaemia.SIZES)
+    sent = [dict(each.headers)["ce_id"] for each in publisher.topics[topics.METRICS_GLUCOSE]]
+    assert len(sent) == len(set(sent)) == len(glycaemia.SIZES)
     await work.once()
-    assert len(publisher.topics[topics.METRICS_GLUCOSE]) == len(ids)
+    assert len(publisher.topics[topics.METRICS_GLUCOSE]) == len(sent)
 
 
 def forecast(event: GlucoseObserved, *points: tuple[int, float]) -> Answer:
