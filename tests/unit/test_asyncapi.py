@@ -81,11 +81,12 @@ def test_the_systems_side_holds_every_topic_with_its_writers_and_readers() -> No
     assert operations == wanted
 
 
-def test_a_subscriber_sees_results_simulated_results_and_releases_and_sends_nothing() -> None:
+def test_a_subscriber_sees_results_metrics_and_releases_and_sends_nothing() -> None:
     """S6: candidates' answers, work and observations stay inside."""
     document = DOCUMENTS["subscriber"]
     wanted = {topics.results_topic(task, simulated=made) for task in TASKS for made in (False, True)}
-    assert set(document["channels"]) == {*wanted, topics.RELEASES_CHANGED}
+    metrics = {topics.METRICS_GLUCOSE, topics.METRICS_GLUCOSE_SIMULATED}
+    assert set(document["channels"]) == {*wanted, *metrics, topics.RELEASES_CHANGED}
     assert {each["action"] for each in document["operations"].values()} == {"receive"}
     assert "ImageObserved" not in document["components"]["schemas"]
     assert set(document["channels"]["results.chest_xray"]["messages"]) == {
