@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 JSON = Annotated[bool, typer.Option("--json", help="For machines.")]
 SUBJECT = Annotated[str, typer.Option(help="The wearer's pseudonym (sub-...), or the name of a credential.")]
 SIMULATED = Annotated[bool, typer.Option("--simulated", help="Injected readings instead of real ones.")]
+WIDTH = 120
 GROUP_HELP = "Glycaemic metrics of a wearer, patterns, and how forecasts compare with what happened."
 
 
@@ -48,7 +49,7 @@ def metrics(
         table.add_row(
             f"{row.ends_on}", f"{row.days}", f"{row.revision}", *shares, *(_or_dash(each) for each in figures)
         )
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=max(WIDTH, Console().width)).print(table)
     print(GLUCOSE_NOTICE)
 
 
