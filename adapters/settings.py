@@ -146,6 +146,9 @@ class DoorSettings(_Section):
         default=SecretStr(""), description="bearer token of DICOMweb callers; empty: only callers on this machine"
     )
     retrieval: bool = Field(default=True, description="whether stored objects can be searched and retrieved (DICOMweb)")
+    client_requests_per_s: float = Field(
+        default=50.0, ge=0, description="requests a second of one wearer's client, bursts of ten seconds' worth; 0: any"
+    )
     ack_deadline_s: float = Field(default=10.0, gt=0, description="seconds for the broker's ack, then 'try again'")
     disk_watermark_bytes: int = Field(
         default=1 << 30, ge=0, description="free bytes on the state's file system below which doors refuse"

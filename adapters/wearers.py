@@ -81,6 +81,7 @@ class WearerBook:
         self._poll_s = poll_s
         self._known: Sequence[Credential] = ()
         self._by_sha1: dict[str, Credential] = {}
+        self._by_id: dict[UUID, Credential] = {}
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
         self._read_begun = float("-inf")
@@ -108,6 +109,7 @@ class WearerBook:
         self._read_begun = begun
         if known != self._known:
             self._known = known
+            self._by_id = {each.credential_id: each for each in known}
             self._by_sha1.clear()
         self._read_at = self._clock.monotonic()
 
@@ -130,6 +132,10 @@ class WearerBook:
             if found is None and not looked:
                 raise DatabaseUnavailable("the uploaders' credentials cannot be read")
         return found
+
+    def by_id(self, credential_id: UUID) -> Credential | None:
+        """A credential that a token names, as last read; None when it is not there or was revoked."""
+        return self._by_id.get(credential_id)
 
     async def _look_again(self) -> bool:
         """Whether a read succeeded that began when the caller was here already: what was just added is in it."""

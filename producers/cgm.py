@@ -4,7 +4,7 @@ A value is converted to mg/dL once, here. Values of sensors below 40 or above 40
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from adapters import telemetry
+from adapters.database.shelf import Uploaded, in_ms
 from adapters.kafka import Message
 from schemas import ids, topics
 from schemas.envelope import pack
@@ -30,7 +31,7 @@ SENSOR_LOW, SENSOR_HIGH = 40.0, 400.0
 AHEAD = timedelta(minutes=10)
 LIVE = timedelta(minutes=15)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-MAX_DEVICE = 64
+MAX_DEVICE = 255
 TRENDS = frozenset(
     (
         "DoubleUp",
@@ -51,6 +52,7 @@ UNITS: Mapping[str, GlucoseUnit] = {
     "mgdl": "mg/dL",
     "mmol/l": "mmol/L",
     "mmol": "mmol/L",
+    "mg": "mg/dL",
 }
 
 
@@ -101,8 +103,14 @@ def entry(item: Any) -> Reading | NotTaken:
     )
 
 
-def observed(reading: Reading, subject: str, now: datetime, sender: str) -> tuple[GlucoseObserved, Message]:
-    """The event of a reading of the wearer `subject` and its record, keyed by the wearer; raises OutOfRange."""
+def observed(
+    reading: Reading, subject: str, now: datetime, sender: str, before: Sequence[Uploaded] = ()
+) -> tuple[GlucoseObserved, Message]:
+    """The event of a reading of the wearer `subject` and its record, keyed by the wearer; raises OutOfRange.
+
+    `before` is what was said of that sensor time where this is known to be a correction of it: a value that was said
+    before is then a new content, since it is true again.
+    """
     value = in_mg_dl(reading.value, reading.unit)
     measured_at = _plausible_time(ids.utc(reading.measured_at), now)
     clipped = bound(value)
@@ -110,6 +118,8 @@ def observed(reading: Reading, subject: str, now: datetime, sender: str) -> tupl
     if reading.simulated:
         object_id = ids.SIMULATED + object_id
     content = ids.reading_content(value, clipped)
+    if before and before[-1].content != content and any(row.content == content for row in before):
+        content = ids.restored_content(content, before[-1].content)
     event = GlucoseObserved(
         event_id=ids.event_id(object_id, content),
         object_id=object_id,
@@ -126,20 +136,52 @@ def observed(reading: Reading, subject: str, now: datetime, sender: str) -> tupl
         sender=sender,
         simulated=reading.simulated,
     )
-    extensions = {"priority": "routine", "objectid": object_id}
-    if reading.simulated:
+    return event, _message(event, now)
+
+
+def taken_back(row: Uploaded, subject: str, now: datetime, sender: str) -> tuple[GlucoseObserved, Message]:
+    """The event that deletes a recorded reading, and its record."""
+    object_id = ids.reading_object_id(subject, row.measured_at)
+    content = ids.deletion_content(row.content)
+    event = GlucoseObserved(
+        event_id=ids.event_id(object_id, content),
+        object_id=object_id,
+        content=content,
+        subject_id=subject,
+        glucose_mg_dl=round(row.glucose_mg_dl, 1),
+        raw_value=row.raw_value,
+        raw_unit="mmol/L" if row.raw_unit == "mmol/L" else "mg/dL",
+        measured_at=row.measured_at,
+        observed_at=now,
+        clipped=bound(round(row.glucose_mg_dl, 1)),
+        trend=row.trend,
+        device=row.device,
+        sender=sender,
+        deleted=True,
+    )
+    return event, _message(event, now)
+
+
+def _message(event: GlucoseObserved, now: datetime) -> Message:
+    extensions = {"priority": "routine", "objectid": event.object_id}
+    if event.simulated:
         extensions["simulated"] = "true"
     headers, body = pack(
         event,
         id=str(event.event_id),
         source=SOURCE,
-        subject=subject,
+        subject=event.subject_id,
         time=now,
         traceparent=telemetry.new_traceparent(),
         extensions=extensions,
     )
-    topic = topics.OBSERVED_GLUCOSE[lane(measured_at, now)]
-    return event, Message(topic, subject.encode(), headers, body)
+    topic = topics.OBSERVED_GLUCOSE[lane(event.measured_at, now)]
+    return Message(topic, event.subject_id.encode(), headers, body)
+
+
+def time_ms(event: GlucoseObserved) -> int:
+    """The sensor time in milliseconds since the epoch."""
+    return in_ms(event.measured_at)
 
 
 def in_mg_dl(value: float, unit: GlucoseUnit) -> float:

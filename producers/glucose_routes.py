@@ -1,57 +1,51 @@
-"""Routes of glucose readings: those of Nightscout uploaders, and our own with a result for each reading."""
+"""Routes that take glucose readings: entries of Nightscout uploaders, and our own with a result for each reading."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 
-from adapters import telemetry
-from adapters.clock import Clock
 from adapters.kafka import Message
-from adapters.wearers import Credential, WearerBook
 from producers import cgm
-from producers.aside import put_aside
-from producers.door import Door
-from producers.guesses import Guesses
-from producers.replies import ERROR, JSON, Early, Result, answered, body, reply, require_json, take
-from schemas import topics
-from schemas.errors import DatabaseUnavailable, RejectedInput
+from producers.replies import ERROR, JSON, Early, Result, answered, body, reply, require_json
+from producers.site import MAX_READINGS, Site, count
+from schemas.errors import RejectedInput
+from schemas.events import GlucoseObserved
 
-MAX_READINGS = 10_000
 ECHOED = ("type", "date", "dateString", "sgv", "direction", "device", "units", "identifier")
-LANES = {topic: lane for lane, topic in topics.OBSERVED_GLUCOSE.items()}
-UNKNOWN = "no wearer has this credential; `clinstream wearers add` makes one"
+V1 = "Nightscout API v1"
+OURS = "/v1/glucose"
 
 
-def add(app: FastAPI, door: Door, clock: Clock, wearers: WearerBook) -> None:
+def add(app: FastAPI, site: Site) -> None:
     """Adds the routes to the application."""
-    guesses = Guesses(clock)
 
     async def entries(request: Request) -> Response:
         """Takes sensor values as Nightscout uploaders send them; answers an array also for one entry."""
-        return await answered("glucose", _entries(request, door, clock, wearers, guesses))
+        return await answered("glucose", _entries(request, site), v1_error)
 
     for path in ("/api/v1/entries", "/api/v1/entries.json"):
         app.post(path, summary="Nightscout entries", responses=RESPONSES)(entries)
 
-    @app.get("/api/v1/status.json", summary="What uploaders ask before they send")
-    async def nightscout_status() -> dict[str, Any]:
-        return {"status": "ok", "name": "clinstream", "apiEnabled": True, "settings": {"units": "mg/dl"}}
-
-    @app.post("/v1/glucose", openapi_extra={"requestBody": REQUEST_BODY}, responses=RESPONSES, summary="Glucose")
+    @app.post(OURS, openapi_extra={"requestBody": REQUEST_BODY}, responses=RESPONSES, summary="Glucose")
     async def glucose(request: Request) -> Response:
         """Takes one reading or an array; success means that all in-sync brokers have it."""
-        return await answered("glucose", _glucose(request, door, clock, wearers, guesses))
+        return await answered("glucose", _glucose(request, site))
 
 
-async def _entries(request: Request, door: Door, clock: Clock, wearers: WearerBook, guesses: Guesses) -> Response:
-    wearer = await _wearer(request, wearers, guesses)
-    items = _items(await body(request))
-    now = clock.now()
+def v1_error(status: int, reason: str) -> dict[str, Any]:
+    """How interface v1 says what is wrong."""
+    message = {401: "Unauthorized", 429: "Too Many Requests", 503: "Service Unavailable"}.get(status, "Bad Request")
+    return {"status": status, "message": message, "description": reason, "error": reason}
+
+
+async def _entries(request: Request, site: Site) -> Response:
+    wearer = await site.access.wearer(request, V1)
+    items = objects(await body(request))
+    now = site.clock.now()
     answers: list[dict[str, Any]] = []
-    messages: dict[str, Message] = {}
+    taken: list[tuple[GlucoseObserved, Message]] = []
     refused: list[tuple[Any, str]] = []
     for item in items:
         known = {name: item[name] for name in ECHOED if name in item} if isinstance(item, Mapping) else {}
@@ -59,94 +53,55 @@ async def _entries(request: Request, door: Door, clock: Clock, wearers: WearerBo
             reading = cgm.entry(item)
             if isinstance(reading, cgm.NotTaken):
                 answers.append(known)
-                _count("left")
+                count("left")
                 continue
-            event, message = cgm.observed(reading, wearer.subject_id, now, "nightscout")
+            made = cgm.observed(reading, wearer.subject_id, now, "nightscout")
         except RejectedInput as problem:
             refused.append((item, str(problem)))
-            _count("refused")
+            count("refused")
             answers.append({**known, "refused": str(problem)})
             continue
-        messages.setdefault(str(event.event_id), message)
-        answers.append({"_id": str(event.event_id), **known, "type": "sgv"})
-    await _take(door, list(messages.values()), refused, now)
-    _count_taken(messages.values())
+        taken.append(made)
+        answers.append({"_id": str(made[0].event_id), **known, "type": "sgv"})
+    await site.put_with_refused(wearer.subject_id, taken, refused, now, "nightscout")
     return reply(200, answers)
 
 
-async def _glucose(request: Request, door: Door, clock: Clock, wearers: WearerBook, guesses: Guesses) -> Response:
-    wearer = await _wearer(request, wearers, guesses)
+async def _glucose(request: Request, site: Site) -> Response:
+    wearer = await site.access.wearer(request, OURS)
     require_json(request)
-    items = _items(await body(request))
-    now = clock.now()
+    items = objects(await body(request))
+    now = site.clock.now()
     results: list[Result] = []
-    messages: dict[str, Message] = {}
+    taken: list[tuple[GlucoseObserved, Message]] = []
     for item in items:
         try:
-            event, message = cgm.observed(cgm.plain(item), wearer.subject_id, now, "http")
+            made = cgm.observed(cgm.plain(item), wearer.subject_id, now, "http")
         except RejectedInput as problem:
             results.append(Result(None, "refused", str(problem)))
-            _count("refused")
+            count("refused")
             continue
-        messages.setdefault(str(event.event_id), message)
-        results.append(Result(str(event.event_id), "accepted"))
-    await take(door, list(messages.values()))
-    _count_taken(messages.values())
-    return reply(200 if messages or not results else 422, {"results": results})
+        taken.append(made)
+        results.append(Result(str(made[0].event_id), "accepted"))
+    await site.put(wearer.subject_id, taken)
+    return reply(200 if taken or not results else 422, {"results": results})
 
 
-async def _wearer(request: Request, wearers: WearerBook, guesses: Guesses) -> Credential:
-    """Whom the credential of the request selects; a failure is answered late, so that guessing takes long."""
-    presented = request.headers.get("api-secret") or request.query_params.get("token") or ""
-    try:
-        found = await wearers.find(presented)
-    except DatabaseUnavailable as away:
-        raise Early(503, str(away)) from away
-    if found is None:
-        address = request.client.host if request.client else ""
-        if not await guesses.slow(address):
-            raise Early(429, "too many failed attempts from this address")
-        raise Early(401, UNKNOWN)
-    return found
-
-
-async def _take(door: Door, messages: Sequence[Message], refused: Sequence[tuple[Any, str]], now: datetime) -> None:
-    """Makes readings durable, and puts refused entries aside: their uploader does not read reasons."""
-    if not refused:
-        await take(door, messages)
-        return
-    message, blob = put_aside(
-        msgspec.json.encode([item for item, _ in refused]),
-        door="door-http",
-        sender="nightscout",
-        media_type=JSON,
-        error_class="RefusedEntries",
-        reason=f"{len(refused)} refused, the first because: {refused[0][1]}",
-        now=now,
-    )
-    await take(door, [*messages, message], blob)
-    telemetry.metrics().dead_letters.labels(lane="door-http", kind="unprocessable").inc()
-
-
-def _count(fate: str) -> None:
-    telemetry.metrics().glucose_entries.labels(fate=fate).inc()
-
-
-def _count_taken(messages: Iterable[Message]) -> None:
-    for message in messages:
-        _count(LANES[message.topic])
-
-
-def _items(data: bytes) -> list[Any]:
-    """The entries of a body: an array, or one object; an empty object is none."""
-    try:
-        found = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
-        raise Early(400, "the body is not JSON") from broken
+def objects(data: bytes) -> list[Any]:
+    """The items of a body: an array, or one object; an empty object is none."""
+    found = decoded(data)
     items = found if isinstance(found, list) else [found] if found != {} else []
     if len(items) > MAX_READINGS:
         raise Early(413, f"a post carries at most {MAX_READINGS:,} readings")
     return items
+
+
+def decoded(data: bytes) -> Any:
+    """The JSON of a body."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
+        raise Early(400, "the body is not JSON") from broken
 
 
 _, _COMPONENTS = msgspec.json.schema_components([cgm.Reading], ref_template="#/{name}")
@@ -161,6 +116,6 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     400: {"description": "The body is not JSON", "content": ERROR},
     401: {"description": "No wearer has this credential", "content": ERROR},
     413: {"description": f"More than {MAX_READINGS} readings", "content": ERROR},
-    429: {"description": "Too many failed attempts: try again after Retry-After", "content": ERROR},
+    429: {"description": "Too many requests or failed attempts: try again after Retry-After", "content": ERROR},
     503: {"description": "Broker, disk or credentials are away: try again after Retry-After", "content": ERROR},
 }

@@ -13,15 +13,14 @@ from adapters import telemetry
 from adapters.clock import Clock
 from adapters.kafka import Message
 from adapters.pixels import BlobStore
-from adapters.wearers import WearerBook
 from producers import (
     dicomweb_retrieve,
     dicomweb_search,
-    glucose_routes,
     otoscope_routes,
     review,
     stow,
     vitals,
+    wearer_routes,
 )
 from producers.dicomweb_access import Access
 from producers.door import Door
@@ -38,6 +37,7 @@ from producers.replies import (
     require_json,
     take,
 )
+from producers.wearer_routes import Wearers
 from schemas.errors import RejectedInput
 
 
@@ -53,7 +53,7 @@ def build(
     door: Door,
     key: bytes,
     clock: Clock,
-    wearers: WearerBook | None = None,
+    wearers: Wearers | None = None,
     *,
     access: Access | None = None,
     stored: Stored | None = None,
@@ -78,7 +78,7 @@ def build(
         dicomweb_search.add(app, stored.archive, allowed)
         dicomweb_retrieve.add(app, stored.archive, stored.store, allowed)
     if wearers is not None:
-        glucose_routes.add(app, door, clock, wearers)
+        wearer_routes.add(app, door, key, clock, wearers)
 
     @app.get("/healthz", summary="The process answers")
     async def healthz() -> dict[str, str]:

@@ -76,11 +76,13 @@ async def _dicom(parts: Parts, stop: asyncio.Event) -> None:
 async def _http(parts: Parts, stop: asyncio.Event) -> None:
     from producers import http
     from producers.dicomweb_access import Access
+    from producers.wearer_routes import Wearers
 
     doors = parts.settings.doors
     access = Access(doors.dicomweb_token.get_secret_value(), doors.retrieval)
     stored = http.Stored(parts.opened.database.archive, parts.opened.store)
-    app = http.build(parts.door, parts.key, parts.clock, parts.opened.wearers, access=access, stored=stored)
+    wearers = Wearers(parts.opened.wearers, parts.opened.database.shelf, doors.client_requests_per_s)
+    app = http.build(parts.door, parts.key, parts.clock, wearers, access=access, stored=stored)
     server = http.server(app, doors.http_host, doors.http_port)
     serving = asyncio.ensure_future(server.serve())
     stopping = asyncio.ensure_future(stop.wait())

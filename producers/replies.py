@@ -1,8 +1,8 @@
 """What all routes of the HTTP door share: bodies with a limit, answers, durable or "try again"; no route is here."""
 
-import math
 import time
-from collections.abc import Awaitable, Sequence
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -28,20 +28,30 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Early(Exception):
-    """Ends a request with this status and sentence."""
+    """Ends a request with this status and sentence; `wait_s`: when to come again, where that is known."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, wait_s: int = 0) -> None:
         super().__init__(reason)
         self.status = status
+        self.wait_s = wait_s
 
 
-async def answered(door: str, work: Awaitable[Response]) -> Response:
+Tell = Callable[[int, str], Any]
+"""The body of an answer that says what is wrong, as an interface writes it."""
+
+
+def plainly(_: int, reason: str) -> dict[str, Any]:
+    """How our own routes say what is wrong."""
+    return {"error": reason}
+
+
+async def answered(door: str, work: Awaitable[Response], tell: Tell = plainly) -> Response:
     """The answer of a route, counted and timed under the name of its door."""
     start = time.monotonic()
     try:
         answer = await work
     except Early as early:
-        answer = error(early.status, str(early))
+        answer = error(early.status, str(early), tell, early.wait_s)
     meters = telemetry.metrics()
     meters.door_requests.labels(door=door, status=str(answer.status_code)).inc()
     meters.door_seconds.labels(door=door).observe(time.monotonic() - start)
@@ -82,7 +92,9 @@ async def body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
         if size > limit:
             raise Early(413, f"a body has at most {limit:,} bytes")
         parts.append(part)
-    return b"".join(parts)
+    data = b"".join(parts)
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    return data if coding in ("", "identity") else _inflated(data, coding, limit)
 
 
 def reply(status: int, content: Any) -> Response:
@@ -90,9 +102,25 @@ def reply(status: int, content: Any) -> Response:
     return Response(msgspec.json.encode(content), status_code=status, media_type=JSON)
 
 
-def error(status: int, reason: str) -> Response:
+def error(status: int, reason: str, tell: Tell = plainly, wait_s: int = 0) -> Response:
     """A sentence that says what is wrong, and for 503 and 429 when to come again."""
-    answer = reply(status, {"error": reason})
+    answer = reply(status, tell(status, reason))
     if status in (429, 503):
-        answer.headers["retry-after"] = str(math.ceil(RETRY_AFTER_S))
+        answer.headers["retry-after"] = str(wait_s or RETRY_AFTER_S)
     return answer
+
+
+def _inflated(data: bytes, coding: str, limit: int) -> bytes:
+    """The body that was sent compressed; what would become too large is given up before it does."""
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise Early(415, "a body comes plain or with the content encoding gzip or deflate")
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        found = inflate.decompress(data, limit + 1)
+    except zlib.error as broken:
+        raise Early(400, f"the body is not {coding}") from broken
+    if len(found) > limit:
+        raise Early(413, f"a body has at most {limit:,} bytes")
+    if not inflate.eof:
+        raise Early(400, f"the body is not whole {coding}")
+    return found

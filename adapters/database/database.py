@@ -50,6 +50,7 @@ from adapters.database.records import (
     Window,
     Withdrawal,
 )
+from adapters.database.shelf import Shelf
 from adapters.settings import Settings
 from adapters.wearers import Credential
 from schemas.card import ModelCard
@@ -68,6 +69,7 @@ class Database:
         self._transactions = transactions
         self._clock = clock
         self.glucose = GlucoseViews(transactions, clock)
+        self.shelf = Shelf(transactions, clock)
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock, *, as_owner: bool = False) -> "Database":

@@ -52,7 +52,7 @@ ASKED = "unnest(CAST(:subjects AS text[]), CAST(:simulated AS bool[])"
 
 # change-stamps, first-stamps: tell whose they could replace or make.
 CHANGE = text(
-    "UPDATE glucose_windows AS w SET stamp = :stamp "
+    "UPDATE glucose_windows AS w SET stamp = :stamp, changed_at = clock_timestamp() "
     f"FROM {ASKED}, CAST(:before AS uuid[])) AS asked(subject_id, simulated, before) "
     "WHERE w.subject_id = asked.subject_id AND w.simulated = asked.simulated AND w.stamp = asked.before "
     "RETURNING w.subject_id, w.simulated"

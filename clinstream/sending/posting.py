@@ -60,7 +60,7 @@ def repeated(ask: Callable[[], httpx.Response], pause: Callable[[float], None]) 
         except httpx.TransportError as error:
             reason = f"the door does not answer ({type(error).__name__})"
         else:
-            if answer.status_code != 503:
+            if answer.status_code not in (429, 503):
                 return answer
             reason = said(answer)
         pause(FIRST_PAUSE_S * 2**attempt)

@@ -11,9 +11,11 @@ import msgspec
 from adapters.fakes.blobs import FakeBlobs
 from adapters.fakes.clock import FakeClock
 from adapters.fakes.publisher import FakePublisher
+from adapters.fakes.shelf import FakeShelf
 from adapters.wearers import Credential, WearerBook, digest, salted
 from producers import http
 from producers.door import Door, Limits
+from producers.wearer_routes import Wearers
 from schemas import envelope
 from schemas.errors import DatabaseUnavailable
 from schemas.events import Base
@@ -53,7 +55,8 @@ class Client:
         self.door = Door(self.publisher, self.blobs, self.clock, Limits(0.05, 1000))
         self.wearers = KnownWearers()
         self.book = WearerBook(self.wearers, self.clock)
-        app = http.build(self.door, KEY, self.clock, self.book)
+        self.shelf = FakeShelf(self.clock)
+        app = http.build(self.door, KEY, self.clock, Wearers(self.book, self.shelf, hold_s=0.0))
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://door")
 
     async def post(self, url: str, body: Any, **headers: str) -> httpx.Response:

@@ -13,6 +13,8 @@ STATEMENTS: tuple[str, ...] = (
         ADD COLUMN deleted boolean NOT NULL DEFAULT false,
         ADD COLUMN recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
     """,
+    # When a wearer's readings last changed: a follower that asks often is told so without a look at the readings.
+    "ALTER TABLE glucose_windows ADD COLUMN changed_at timestamptz NOT NULL DEFAULT clock_timestamp()",
     """
     CREATE TABLE documents (
         subject_id text NOT NULL,
