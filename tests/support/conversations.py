@@ -45,20 +45,16 @@ class Conversation:
             self.kept[name] = found[field]
         if "keep_etag" in step:
             self.kept[step["keep_etag"]] = re.fullmatch(r'W/"(\d+)"', answer.headers["etag"])[1]  # type: ignore[index]
-        for name, where in (("count", found), ("results", found.get("result") if isinstance(found, dict) else None)):
-            if name in step:
-                assert len(where) == step[name], f"{said}: {found}"
+        if "count" in step:
+            assert len(found) == step["count"], f"{said}: {found}"
+        if "results" in step:
+            assert len(found["result"]) == step["results"], f"{said}: {found}"
         if "each" in step:
             assert all(item[step["each"]] for item in found), said
-        for name, pick in (
-            ("has", lambda: found),
-            ("first", lambda: found[0]),
-            ("result", lambda: found["result"]),
-            ("result0", lambda: found["result"][0]),
-        ):
+        for name in ("has", "first", "result", "result0"):
             if name in step:
-                wanted = self.filled(step[name])
-                assert {key: pick().get(key) for key in wanted} == wanted, said
+                wanted, where = self.filled(step[name]), _part(name, found)
+                assert {key: where.get(key) for key in wanted} == wanted, said
         if "location" in step:
             assert answer.headers["location"] == self.filled(step["location"]), said
 
@@ -82,3 +78,12 @@ class Conversation:
     def _iso(self, ago_s: int) -> str:
         moment = (self.now - timedelta(seconds=ago_s)).astimezone(UTC)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _part(name: str, found: Any) -> Any:
+    """Which part of an answer a step speaks of."""
+    if name == "first":
+        return found[0]
+    if name == "has":
+        return found
+    return found["result"][0] if name == "result0" else found["result"]
