@@ -177,6 +177,12 @@ class Settings(_Section):
         default=60.0, gt=0, description="seconds that a wearer's new readings wait until glycaemic metrics follow"
     )
     training_data: Path | None = Field(default=None, description="folder with one folder of base data a task")
+    study_quiet_s: float = Field(
+        default=60.0, gt=0, description="seconds without a new object after which a study is closed, as a last resort"
+    )
+    study_released_s: float = Field(
+        default=10.0, gt=0, description="the same once its sender ended the association in order"
+    )
     quick_training: bool = Field(default=False, description="runs are rehearsals of a few steps, for tests only")
     mlflow_url: str = Field(default="", repr=False, description="MLflow server; absent: a file under the home")
     kafka: KafkaSettings = Field(default_factory=lambda: KafkaSettings())

@@ -30,6 +30,7 @@ COMMANDS = (
     "evaluate",
     "bench",
     "rebuild",
+    "studies",
     "backup",
     "restore",
     "contract",

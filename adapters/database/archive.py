@@ -1,11 +1,17 @@
 """Stored objects as DICOMweb, commitments and the ledger of studies ask for them; SQL is in the neighbours."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import Clock
-from adapters.database import instances
+from adapters.database import instances, rejections, studies
 from adapters.database.engine import Transactions
 from adapters.database.instances import Found, Instance, Level, Located, Match
+from adapters.database.rejections import Rejection
+from adapters.database.studies import Arrived, StudyEntry
+from schemas.studies import Quiet, Source
 
 
 class Archive:
@@ -27,6 +33,44 @@ class Archive:
         """Where the objects that match lie, the newest content of each; audited."""
         return await self._transactions.run(lambda c: instances.locate(c, matches, by_whom=by_whom))
 
-    async def note(self, rows: Sequence[Instance]) -> None:
-        """Stores headers of objects; what is there already stays."""
-        await self._transactions.run(lambda c: instances.note(c, rows))
+    async def take(
+        self, rows: Sequence[Instance], arrived: Sequence[Arrived], rejected: Sequence[Rejection], quiet: Quiet
+    ) -> None:
+        """Notes headers, enters objects into the ledger and withdraws what was rejected, all or nothing."""
+
+        async def work(connection: AsyncConnection) -> None:
+            now = self._clock.now()
+            await instances.note(connection, rows)
+            await studies.arrived(connection, arrived, quiet, now)
+            if rejected:
+                await rejections.note(connection, rejected)
+                await rejections.apply(connection, now)
+
+        await self._transactions.run(work)
+
+    async def withdraw_rejected(self) -> int:
+        """Withdraws results that appeared after their object was rejected; returns how many."""
+        return await self._transactions.run(lambda c: rejections.apply(c, self._clock.now()))
+
+    async def close_quiet(self, quiet: Quiet) -> list[StudyEntry]:
+        """Closes studies of which nothing came for long enough; returns them."""
+        now = self._clock.now()
+        before = now - timedelta(seconds=min(quiet.alone_s, quiet.released_s))
+        return await self._transactions.run(lambda c: studies.close_quiet(c, quiet, now, before))
+
+    async def expect(
+        self, study_id: str, sender: str, source: Source, number: int | None, listed: Iterable[str], quiet: Quiet
+    ) -> StudyEntry:
+        """Notes what is expected of a study and sender; the line as it stands then."""
+        names = list(listed)
+        return await self._transactions.run(
+            lambda c: studies.expect(c, (study_id, sender), source, number, names, quiet, self._clock.now())
+        )
+
+    async def studies(self, state: str | None = None, limit: int = 50) -> list[StudyEntry]:
+        """Lines of the ledger, the most recent first."""
+        return await self._transactions.run(lambda c: studies.listing(c, state, limit))
+
+    async def study(self, ids: Sequence[str]) -> list[StudyEntry]:
+        """The lines of these studies."""
+        return await self._transactions.run(lambda c: studies.show(c, ids))

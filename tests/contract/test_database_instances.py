@@ -13,6 +13,7 @@ from adapters.database import Database
 from adapters.database.engine import make_engine
 from adapters.database.instances import Instance, Match
 from adapters.settings import Settings
+from schemas.studies import Quiet
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -49,6 +50,10 @@ def instance(number: int, **changes: Any) -> Instance:
     return Instance(**values)
 
 
+async def note(database: Database, *rows: Instance) -> None:
+    await database.archive.take(rows, (), (), Quiet())
+
+
 async def found(
     database: Database, *matches: Match, level: Any = "studies", limit: int = 10, offset: int = 0
 ) -> list[Any]:
@@ -57,8 +62,8 @@ async def found(
 
 
 async def test_searches_match_count_whole_studies_and_page(database: Database) -> None:
-    await database.archive.note(
-        [instance(10), instance(11, modality="SR", series_instance_uid="1.1.2"), instance(20), instance(30)]
+    await note(
+        database, instance(10), instance(11, modality="SR", series_instance_uid="1.1.2"), instance(20), instance(30)
     )
     one = (2, 2, ("CT", "SR"))
     assert await found(database, Match("modality", "exact", ("SR",))) == [one], "all of a study that matches counts"
@@ -75,8 +80,8 @@ async def test_searches_match_count_whole_studies_and_page(database: Database) -
 
 async def test_a_repeat_changes_nothing_and_the_newest_content_is_what_one_retrieves(database: Database) -> None:
     first = instance(10)
-    await database.archive.note([first, instance(10, blob_uri="pixels/bb/new", observed_at=AT + timedelta(hours=1))])
-    await database.archive.note([first])
+    await note(database, first, instance(10, blob_uri="pixels/bb/new", observed_at=AT + timedelta(hours=1)))
+    await note(database, first)
     (located,) = await database.archive.locate([Match("study_instance_uid", "exact", ("1.1",))], by_whom="tester")
     assert located.blob_uri == "pixels/bb/new"
     assert await found(database) == [(1, 1, ("CT",))]
@@ -85,7 +90,7 @@ async def test_a_repeat_changes_nothing_and_the_newest_content_is_what_one_retri
 async def test_without_an_audit_line_nobody_is_found_and_each_read_leaves_one(
     database: Database, fresh_database: Settings
 ) -> None:
-    await database.archive.note([instance(10)])
+    await note(database, instance(10))
     await found(database, Match("patient_id", "exact", ("P1",)))
     await database.archive.locate([Match("study_instance_uid", "exact", ("1.1",))], by_whom="viewer")
     engine = make_engine(fresh_database.database.url, pool_size=1, statement_timeout_s=10)

@@ -1,6 +1,7 @@
 """DICOMweb over the real door, broker, store and PostgreSQL: stored, found, retrieved byte for byte (S1, CC8, CC28)."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,10 +17,12 @@ from adapters.settings import Settings
 from consumers.studies import Studies
 from schemas import envelope, topics
 from schemas.events import ImageObserved
+from schemas.studies import Quiet
 from tests.support import steps
 from tests.support.dicom_objects import data_set, encoded, part_10
 from tests.support.dicomweb import RELATED, related
 from tests.support.doors import Doors, doors_of, log_of
+from tests.support.installation import command
 
 STUDY = "1.2.826.0.1.3680043.8.498.77"
 
@@ -37,7 +40,7 @@ def work(doors: Doors, events: list[ImageObserved]) -> None:
     async def run() -> None:
         database, store = Database.open(doors.settings, SystemClock()), open_store(doors.settings.store_url)
         with ThreadPoolExecutor(1) as decoders:
-            step = Studies(store=store, archive=database.archive, decoders=decoders)
+            step = Studies(store=store, archive=database.archive, decoders=decoders, quiet=Quiet())
             for _ in range(2):  # a redelivery changes nothing
                 await step([steps.delivery(event) for event in events])
         await store.close()
@@ -84,4 +87,12 @@ def test_what_stow_took_is_found_by_qido_and_comes_back_from_wado_as_it_was_sent
             assert Dataset.from_json(one[0]).SOPInstanceUID == read.SOPInstanceUID
         picture = client.get(f"/studies/{STUDY}/series/{read.SeriesInstanceUID}/instances/{STUDY}.0/rendered")
         assert picture.headers["content-type"] == "image/jpeg"
+        (line,) = json.loads(command(doors.settings, "studies", "show", STUDY, "--json").stdout)
+        assert (line["state"], line["received"], line["expected"]) == ("receiving", 3, None)
+        told = command(doors.settings, "studies", "expect", STUDY, "--instances", "3", "--json")
+        (line,) = json.loads(told.stdout)
+        assert (line["state"], line["received"], line["expected"], line["sender"]) == ("complete", 3, 3, "STOW-RS")
+        (line,) = json.loads(command(doors.settings, "studies", "expect", STUDY, "--ask", base, "--json").stdout)
+        assert (line["state"], line["expected_by"]) == ("complete", "list")
+        assert json.loads(command(doors.settings, "studies", "list", "--json").stdout) == [line]
     assert "4711" not in doors.log("door-http")

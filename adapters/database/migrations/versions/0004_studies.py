@@ -51,12 +51,13 @@ STATEMENTS: tuple[str, ...] = (
         why text NOT NULL DEFAULT '',
         first_at timestamptz NOT NULL,
         last_at timestamptz NOT NULL,
+        seen_at timestamptz NOT NULL,
         released_at timestamptz,
         closed_at timestamptz,
         PRIMARY KEY (study_id, sender)
     )
     """,
-    "CREATE INDEX study_ledger_open ON study_ledger (last_at) WHERE state = 'receiving'",
+    "CREATE INDEX study_ledger_open ON study_ledger (seen_at) WHERE state = 'receiving'",
     "COMMENT ON TABLE study_ledger IS 'what each sender was expected to send of a study, and what came'",
     """
     CREATE TABLE study_objects (
