@@ -43,11 +43,7 @@ async def _run(name: str, index: int) -> None:
     try:
         if name == RELAY:
             async with bootstrap.services(known, pipelines.EVERYONE) as services:
-<<<<<<< HEAD
                 await running.run_beside(here, lambda: pipelines.beside(known, services), stop)
-=======
-                await running.run_beside(here, lambda: pipelines.background(known, services), stop)
->>>>>>> 55eeb9a (Know of each study and sender whether it is all there; let a rejection note take results back)
             return
         pipeline = pipelines.PIPELINES[name]
         async with bootstrap.services(known, pipeline.needs, cards=pipelines.cards(pipeline.needs)) as services:

@@ -136,33 +136,22 @@ def cards(needs: frozenset[str] = INFERS) -> list[ModelCard]:
     return [model.card for model in triton_models.discover().values()]
 
 
-<<<<<<< HEAD
-async def beside(settings: Settings, services: Services) -> None:
-    """The background work of the process `loop`, which reads no topic; ends by cancellation."""
-    from consumers.glucose_metrics import GlucoseMetrics
-    from consumers.relay import Relay
-
-    relay = Relay(services.database, services.publisher, services.clock)
-    every_s = settings.glucose_metrics_every_s
-    metrics = GlucoseMetrics(services.database.glucose, services.publisher, services.clock, every_s=every_s)
-    await asyncio.gather(relay.run(), metrics.run())
-=======
 def quiet_of(settings: Settings) -> Quiet:
     """How long a study may be silent before it is closed."""
     return Quiet(settings.study_quiet_s, min(settings.study_released_s, settings.study_quiet_s))
 
 
-async def background(settings: Settings, services: Services) -> None:
-    """The work of the process `loop`, which reads no topic: the outbox, and studies that ended without saying so."""
+async def beside(settings: Settings, services: Services) -> None:
+    """The background work of the process `loop`, which reads no topic; ends by cancellation."""
+    from consumers.glucose_metrics import GlucoseMetrics
     from consumers.relay import Relay
     from consumers.study_watch import StudyWatch
 
     relay = Relay(services.database, services.publisher, services.clock)
+    every_s = settings.glucose_metrics_every_s
+    metrics = GlucoseMetrics(services.database.glucose, services.publisher, services.clock, every_s=every_s)
     watch = StudyWatch(services.database.archive, quiet_of(settings), services.clock)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(relay.run())
-        group.create_task(watch.run())
->>>>>>> 55eeb9a (Know of each study and sender whether it is all there; let a rejection note take results back)
+    await asyncio.gather(relay.run(), metrics.run(), watch.run())
 
 
 PIPELINES: dict[str, Pipeline] = {
