@@ -46,6 +46,7 @@ TRENDS = frozenset(
         "NONE",
     )
 )
+CLIPPED: Mapping[str, Bound] = {"": "", "low": "low", "high": "high"}
 UNITS: Mapping[str, GlucoseUnit] = {
     "": "mg/dL",
     "mg/dl": "mg/dL",
@@ -57,7 +58,10 @@ UNITS: Mapping[str, GlucoseUnit] = {
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One value of one wearer's sensor. Unknown fields are refused: a misspelt `simulated` must not pass."""
+    """One value of one wearer's sensor. Unknown fields are refused: a misspelt `simulated` must not pass.
+
+    `clipped` says that the sensor showed "low" or "high" and that `value` is its limit.
+    """
 
     measured_at: Annotated[datetime, msgspec.Meta(tz=True)]
     value: float
@@ -65,6 +69,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     trend: Annotated[str, msgspec.Meta(max_length=32)] = ""
     device: Annotated[str, msgspec.Meta(max_length=MAX_DEVICE)] = ""
     simulated: bool = False
+    clipped: Bound = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ def observed(
     """
     value = in_mg_dl(reading.value, reading.unit)
     measured_at = _plausible_time(ids.utc(reading.measured_at), now)
-    clipped = bound(value)
+    clipped = reading.clipped or bound(value)
     object_id = ids.reading_object_id(subject, measured_at)
     if reading.simulated:
         object_id = ids.SIMULATED + object_id
@@ -153,7 +158,7 @@ def taken_back(row: Uploaded, subject: str, now: datetime, sender: str) -> tuple
         raw_unit="mmol/L" if row.raw_unit == "mmol/L" else "mg/dL",
         measured_at=row.measured_at,
         observed_at=now,
-        clipped=bound(round(row.glucose_mg_dl, 1)),
+        clipped=CLIPPED[row.clipped],
         trend=row.trend,
         device=row.device,
         sender=sender,

@@ -191,6 +191,7 @@ FORESEEN = ("predicted", "predBGs", "openaps", "loop", "forecast", "eventualBG",
         "/api/v3/devicestatus",
         "/api/v3/devicestatus/history/0",
         "/api/v3/lastModified",
+        "/fhir/Observation",
     ],
 )
 async def test_no_read_foresees_anything_under_keys_that_looping_apps_dose_on(app: Client, path: str) -> None:
