@@ -180,10 +180,21 @@ def _is_chest(text: str) -> bool:
     return bool(CHEST.search(text)) and not MORE_THAN_CHEST.search(text)
 
 
+def text_of(dataset: Any, name: str) -> str:
+    """One text value of a data set; empty where it is absent or cannot be read."""
+    return _text(dataset, name)
+
+
+def age_years(text: str) -> float | None:
+    """Years of an Age String (PS3.5 6.2: three digits and D, W, M or Y); None for anything else."""
+    stated = re.fullmatch(r"(\d{3})([DWMY])", text)
+    return int(stated[1]) / {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}[stated[2]] if stated else None
+
+
 def _age_years(dataset: Any) -> float | None:
-    stated = re.fullmatch(r"(\d{3})([DWMY])", _text(dataset, "PatientAge"))
-    if stated:
-        return int(stated[1]) / {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}[stated[2]]
+    stated = age_years(_text(dataset, "PatientAge"))
+    if stated is not None:
+        return stated
     born, seen = _text(dataset, "PatientBirthDate"), _text(dataset, "StudyDate")
     if re.fullmatch(r"\d{8}", born) and re.fullmatch(r"\d{8}", seen):
         years = int(seen[:4]) - int(born[:4]) - (seen[4:] < born[4:])

@@ -28,6 +28,7 @@ COMMANDS = (
     "train",
     "retrain",
     "evaluate",
+    "quality",
     "bench",
     "rebuild",
     "studies",

@@ -26,7 +26,11 @@ def build(
     reason: str = "",
     inputs: tuple[str, ...] = (),
 ) -> Answer:
-    """The answer of one version to one event; its id is the same at every redelivery."""
+    """The answer of one version to one event; its id is the same at every redelivery.
+
+    What was prepared with caution abstains for that reason, whatever the model says.
+    """
+    caution = getattr(event, "caution", "")
     finding = told.finding
     version = told.choice.version
     return Answer(
@@ -42,7 +46,7 @@ def build(
         score=finding.score,
         threshold=finding.threshold,
         probabilities=finding.probabilities,
-        abstained=finding.abstained,
+        abstained=finding.abstained or bool(caution),
         arm=told.choice.arm,
         release_epoch=told.choice.epoch,
         batch_size=told.batch_size,
@@ -55,8 +59,9 @@ def build(
         priority=getattr(event, "priority", "routine"),
         follows=getattr(event, "follows", None),
         forecast=finding.forecast,
-        reason=reason,
+        reason=reason or caution or finding.reason,
         inputs=inputs,
+        warnings=getattr(event, "warnings", ()),
     )
 
 

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Literal, Protocol
 
+from adapters import plausibility
 from adapters.clock import Clock
 from adapters.database import ImageIdentity
 from adapters.pixels import BlobStore
@@ -109,16 +111,23 @@ class Prepare:
             return None, [tensors.unprocessable(error)]
         identity = identity_of(event, opened.dataset)
         verdicts: list[Verdict] = []
-        claimed: list[Model] = []
+        cautions: dict[str, str] = {}
         for answer in route.route([model.card for model in self._models.values()], opened.header, event):
             match answer:
-                case route.Claimed(task):
-                    claimed.append(self._models[task])
-                case route.Refused(task, reason):
-                    verdicts.append(Turned(task, "refused", reason))
+                case route.Claimed(task, caution):
+                    cautions[task] = caution
+                case route.Refused(task, reason, code):
+                    verdicts.append(Turned(task, "refused", reason, code=code))
                 case route.NotClaimed(task, reason):
                     verdicts.append(Turned(task, "not_applicable", reason))
-        return identity, verdicts + tensors.decoded(claimed, opened)
+        if not cautions:
+            return identity, verdicts
+        warnings = plausibility.warnings(opened, self._clock.now().date())
+        for verdict in tensors.decoded([self._models[task] for task in cautions], opened):
+            if isinstance(verdict, Ready):
+                verdict = replace(verdict, caution=cautions[verdict.task], warnings=warnings)
+            verdicts.append(verdict)
+        return identity, verdicts
 
     async def _outcome(self, event: ImageObserved, origin: Origin, verdict: Verdict) -> Outcome:
         match verdict:

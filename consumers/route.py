@@ -11,19 +11,23 @@ from typing import Protocol
 from adapters.imaging import ImageHeader
 from schemas.card import IntendedUse, ModelCard
 from schemas.events import ImageObserved
+from schemas.refusals import Code
 
 # The Manufacturer (0008,0070) of what this system writes itself: a PACS may send it back to us.
 OWN_EQUIPMENT = "clinstream"
 # Storage classes that hold no pixels by nature: presentation states, reports, documents, raw data, waveforms, plans
 # (PS3.4 B.5). Of any other class an object without pixels was cut off, and decoding it says so.
 NO_PIXELS = tuple(f"1.2.840.10008.5.1.4.1.1.{part}" for part in ("11.", "88.", "104.", "66", "9.", "481.5", "481.8"))
+# With the lowest and the highest age of the card.
+AGE_UNKNOWN = "the patient's age is not known, and the model is meant for {:g} to {:g} years"
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The image goes to this task's model."""
+    """The image goes to this task's model; with a `caution` its answer abstains for that reason."""
 
     task: str
+    caution: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Refused:
 
     task: str
     reason: str
+    code: Code = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,8 @@ def claims(card: ModelCard, header: ImageHeader, event: Stated) -> Claim:
 
     Modality (0008,0060), storage class, and a body part (0018,0015) that is stated and foreign decide whether the
     image is of the task's kind; frames, view (0018,5101), age and matrix decide whether it lies in the intended use.
-    An absent body part, view or age does not refuse: routine chest images often lack them.
+    An absent body part or view does not refuse: routine chest images often lack them, and the pixels are looked at
+    later. Where the card limits the age and none is known, the image is claimed with a caution.
     """
     use = card.intended_use
     task = card.name
@@ -76,26 +82,32 @@ def claims(card: ModelCard, header: ImageHeader, event: Stated) -> Claim:
     if use.body_parts and header.body_part and header.body_part not in use.body_parts:
         return NotClaimed(task, f"no model claims body part {header.body_part[:16]} of modality {modality}")
     violated = _violated(use, header)
-    return Refused(task, f"out of intended use: {violated}") if violated else Claimed(task)
+    if violated is not None:
+        code, words = violated
+        return Refused(task, f"out of intended use: {words}", code)
+    if use.age_years and header.patient_age_years is None:
+        return Claimed(task, AGE_UNKNOWN.format(*use.age_years))
+    return Claimed(task)
 
 
-def _violated(use: IntendedUse, header: ImageHeader) -> str:
-    """The first limit of the intended use that the header breaks, in words; empty when none."""
+def _violated(use: IntendedUse, header: ImageHeader) -> tuple[Code, str] | None:
+    """The first limit of the intended use that the header breaks, by code and in words; None when none."""
     if header.presentation_intent == "FOR PROCESSING":
-        return "raw detector data (Presentation Intent Type FOR PROCESSING), the model reads images for presentation"
+        words = "raw detector data (Presentation Intent Type FOR PROCESSING), the model reads images for presentation"
+        return "raw_detector_data", words
     if header.frames > 1:
-        return f"{header.frames} frames, the model reads single images"
+        return "several_frames", f"{header.frames} frames, the model reads single images"
     if use.views and header.view_position and header.view_position not in use.views:
-        return f"view {header.view_position[:16]}, the model reads {', '.join(sorted(use.views))}"
+        return "wrong_view", f"view {header.view_position[:16]}, the model reads {', '.join(sorted(use.views))}"
     if use.age_years and header.patient_age_years is not None:
         low, high = use.age_years
         if not low <= header.patient_age_years <= high:
             # The age itself would be personal data in a reason that travels on topics.
-            return f"the patient's age is outside {low:g} to {high:g} years"
+            return "age", f"the patient's age is outside {low:g} to {high:g} years"
     if use.minimum_matrix and (header.rows < use.minimum_matrix[0] or header.columns < use.minimum_matrix[1]):
         rows, columns = use.minimum_matrix
-        return f"matrix {header.rows} x {header.columns}, the model needs at least {rows} x {columns}"
-    return ""
+        return "too_small", f"matrix {header.rows} x {header.columns}, the model needs at least {rows} x {columns}"
+    return None
 
 
 def is_our_own(header: ImageHeader, event: ImageObserved) -> bool:

@@ -4,7 +4,7 @@ Shared by the steps that prepare images: from the door, and as follow-ups of a r
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,15 +12,18 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from adapters import imaging, telemetry
+from adapters import imaging, quality, telemetry
 from adapters.clock import Clock
 from adapters.imaging import DecodedImage
 from adapters.pixels import BlobStore, blob_uri
+from adapters.quality import Fault
 from adapters.stored_image import OpenedImage
 from consumers.outcomes import DeadLetter, Publish
 from schemas import ids, topics
+from schemas.card import Shows
 from schemas.errors import OutOfRange, RejectedInput
 from schemas.events import Fate, ImagePrepared, Origin, OutcomeDecided, Priority, TensorRef
+from schemas.refusals import Code
 from triton_models.model import Model
 
 ANY_TASK = "*"
@@ -51,6 +54,8 @@ class Ready:
     task: str
     content: str
     tensor: Tensor
+    caution: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Turned:
     fate: Fate
     reason: str
     content: str = ""
+    code: Code = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +104,27 @@ def decoded(claimed: Sequence[Model], opened: OpenedImage, task: str = ANY_TASK)
         image = opened.decode()
         content = imaging.pixel_hash(image)
         shown = {kind: _shown(image, kind) for kind in {model.card.pixels for model in claimed}}
+        faults = _faults({model.card.intended_use.shows for model in claimed}, image, shown.get("grey"))
     except RejectedInput as error:
         return [unprocessable(error, task)]
-    return [_tensor(model, shown[model.card.pixels], content) for model in claimed]
+    return [
+        _refused(model, fault, content)
+        if (fault := faults[model.card.intended_use.shows]) is not None
+        else _tensor(model, shown[model.card.pixels], content)
+        for model in claimed
+    ]
+
+
+def _faults(kinds: Collection[Shows], image: DecodedImage, greys: Tensor | None) -> dict[Shows, Fault | None]:
+    """What the quality gate says to the image, for each kind of picture that some card asks for."""
+    if not any(kinds):
+        return dict.fromkeys(kinds)
+    shown = imaging.to_display(image) if greys is None else greys
+    return {kind: quality.fault(image, shown, kind) for kind in kinds}
+
+
+def _refused(model: Model, fault: Fault, content: str) -> Turned:
+    return Turned(model.card.name, "refused", f"image quality: {fault.reason}", content, fault.code)
 
 
 def _shown(image: DecodedImage, pixels: str) -> Tensor | None:
@@ -110,7 +134,7 @@ def _shown(image: DecodedImage, pixels: str) -> Tensor | None:
 def _tensor(model: Model, shown: Tensor | None, content: str) -> Verdict:
     task = model.card.name
     if shown is None:
-        return Turned(task, "refused", COLOURLESS, content)
+        return Turned(task, "refused", COLOURLESS, content, "not_colour")
     try:
         return Ready(task, content, model.prepare(shown))
     except OutOfRange as error:
@@ -131,6 +155,7 @@ def decision(source: Source, turned: Turned, clock: Clock) -> OutcomeDecided:
         subject_id=source.subject_id,
         origin=source.origin,
         decided_at=clock.time(),
+        code=turned.code,
     )
 
 
@@ -160,6 +185,8 @@ async def hand_on(source: Source, ready: Ready, model: Model, *, lane: str, stor
         hops={"observed": source.observed_at, "prepared": now},
         simulated=source.simulated,
         follows=source.follows,
+        caution=ready.caution,
+        warnings=ready.warnings,
     )
     return Publish(
         topic=topics.WORK[source.priority],

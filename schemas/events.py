@@ -10,6 +10,8 @@ from uuid import UUID
 
 from msgspec import Struct, field
 
+from schemas.refusals import Code
+
 Priority = Literal["stat", "routine"]
 Laterality = Literal["", "left", "right"]
 GlucoseUnit = Literal["mg/dL", "mmol/L"]
@@ -129,7 +131,8 @@ class ImagePrepared(Base, frozen=True, kw_only=True):
     """A decoded, checked and resized image waits for one task's model on a lane.
 
     `content` is the hash of the decoded pixels: equal for another transfer syntax of the same image. `follows` names
-    the visible result that asked for this task, where the task is a follow-up.
+    the visible result that asked for this task, where the task is a follow-up. `caution` says why the answer has to
+    abstain whatever the model says (the age is not known), `warnings` what in the header is not plausible.
     """
 
     TYPE: ClassVar[str] = "org.clinstream.image.prepared.v1"
@@ -146,6 +149,8 @@ class ImagePrepared(Base, frozen=True, kw_only=True):
     hops: dict[str, float]
     simulated: bool = False
     follows: UUID | None = None
+    caution: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class ForecastPoint(Base, frozen=True, kw_only=True):
@@ -167,7 +172,8 @@ class Answer(Base, frozen=True, kw_only=True):
     `forecast` is empty unless the task forecasts; the label `stale` says that there is none because the newest
     reading is too old. `reason` says in words why an answer abstains or is stale. `inputs` names the object ids of
     the first and the last reading of the window that a forecast used; all that the wearer had in between are in it.
-    `follows` is the visible result that asked for a follow-up.
+    `follows` is the visible result that asked for a follow-up. `warnings` says what in the object's header is not
+    plausible, without its values; they change nothing in the answer.
     """
 
     TYPE: ClassVar[str] = "org.clinstream.answer.produced.v1"
@@ -199,6 +205,7 @@ class Answer(Base, frozen=True, kw_only=True):
     reason: str = ""
     inputs: tuple[str, ...] = ()
     follows: UUID | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class ResultPublished(Base, frozen=True, kw_only=True):
@@ -252,7 +259,10 @@ Fate = Literal["answered", "refused", "not_applicable", "duplicate_of", "superse
 
 
 class OutcomeDecided(Base, frozen=True, kw_only=True):
-    """How an accepted event ended for a task (`*` where no task was chosen); kept on the log for rebuilding."""
+    """How an accepted event ended for a task (`*` where no task was chosen); kept on the log for rebuilding.
+
+    `reason` is a sentence for a person; `code` says the same to machines where a refusal has one.
+    """
 
     TYPE: ClassVar[str] = "org.clinstream.outcome.decided.v1"
 
@@ -266,6 +276,7 @@ class OutcomeDecided(Base, frozen=True, kw_only=True):
     answer_id: UUID | None = None
     origin: Origin | None = None
     decided_at: float = field(default=0.0)
+    code: Code = ""
 
 
 class ResultAssessed(Base, frozen=True, kw_only=True):

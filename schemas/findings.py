@@ -8,6 +8,7 @@ class Finding(Base, frozen=True, kw_only=True):
 
     Of a task of several classes `score` is the probability of `label` and `threshold` 0. A forecast has the label
     `forecast`, score and threshold 0, no probabilities, and `forecast` holds its points in the order of the horizons.
+    `reason` says in words why a finding abstains.
     """
 
     label: str
@@ -16,3 +17,4 @@ class Finding(Base, frozen=True, kw_only=True):
     probabilities: dict[str, float]
     abstained: bool
     forecast: tuple[ForecastPoint, ...] = ()
+    reason: str = ""

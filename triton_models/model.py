@@ -110,6 +110,7 @@ def binary_findings(card: ModelCard, outputs: Mapping[str, Tensor]) -> list[Find
             threshold=threshold,
             probabilities={label: float(value) for label, value in zip(card.labels, row, strict=True)},
             abstained=bool(low <= row[positive] <= high),
+            reason=_inside(float(row[positive]), card.abstention_band),
         )
         for row in probability
     ]
@@ -133,9 +134,18 @@ def class_findings(card: ModelCard, outputs: Mapping[str, Tensor]) -> list[Findi
                 threshold=card.threshold,
                 probabilities={label: float(value) for label, value in zip(card.labels, row, strict=True)},
                 abstained=bool(low <= row[place] <= high),
+                reason=_inside(float(row[place]), card.abstention_band),
             )
         )
     return found
+
+
+def _inside(probability: float, band: tuple[float, float]) -> str:
+    """Why a finding of this probability abstains, empty where it does not."""
+    low, high = band
+    if not low <= probability <= high:
+        return ""
+    return f"the probability {probability:.3f} lies between {low:g} and {high:g}, where the model does not decide"
 
 
 def _distributions(card: ModelCard, outputs: Mapping[str, Tensor]) -> npt.NDArray[np.float64]:

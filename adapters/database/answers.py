@@ -45,6 +45,7 @@ COLUMNS: tuple[Column[Answer], ...] = (
     Column("reason", "text", lambda a: a.reason),
     Column("inputs", "jsonb", lambda a: to_json(a.inputs).decode()),
     Column("follows", "uuid", lambda a: a.follows),
+    Column("warnings", "jsonb", lambda a: to_json(a.warnings).decode()),
 )
 
 # insert-answers: keeps what is there already; tells which ones were new.
@@ -104,6 +105,7 @@ def answer_of(row: Row[Any]) -> Answer:
         reason=row.reason,
         inputs=tuple(row.inputs),
         follows=row.follows,
+        warnings=tuple(row.warnings),
     )
 
 

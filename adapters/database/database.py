@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.clock import Clock
 from adapters.database import (
     assessments,
+    comparisons,
     identities,
     outbox,
     outcomes,
@@ -34,6 +35,7 @@ from adapters.database.records import (
     Order,
     OutboxRow,
     Recorded,
+    Refusal,
     Release,
     ResultFilter,
     Run,
@@ -195,6 +197,14 @@ class Database:
     async def result(self, result_id: UUID) -> StoredResult | None:
         """The visible result with this id, if there is one."""
         return await self._transactions.run(lambda c: queries.result_by_id(c, result_id))
+
+    async def with_prior(self, result_id: UUID) -> tuple[StoredResult | None, StoredResult | None]:
+        """The visible result with this id and the one before it of the same patient and task; None for either."""
+        return await self._transactions.run(lambda c: comparisons.with_prior(c, result_id))
+
+    async def refused(self, wanted: ResultFilter) -> list[Refusal]:
+        """What models did not take, newest first."""
+        return await self._transactions.run(lambda c: comparisons.refused(c, wanted))
 
     async def followable(self, result_ids: Sequence[UUID]) -> dict[UUID, Followable]:
         """How these results stand now, each with its image, by id; one that is not visible is left out."""

@@ -35,6 +35,7 @@ COLUMNS: tuple[Column[OutcomeDecided], ...] = (
     Column("origin_topic", "text", lambda o: o.origin.topic if o.origin else None),
     Column("origin_partition", "int4", lambda o: o.origin.partition if o.origin else None),
     Column("origin_offset", "int8", lambda o: o.origin.offset if o.origin else None),
+    Column("code", "text", lambda o: o.code),
 )
 
 # upsert-outcomes: a row is replaced only by a fate of higher rank.
@@ -47,7 +48,7 @@ UPSERT = text(
     f"WHERE {_rank.format('excluded.fate')} > {_rank.format('o.fate')}"
 )
 
-STORED = "event_id, task, fate, reason, answer_id, object_id, content, subject_id"
+STORED = "event_id, task, fate, reason, answer_id, object_id, content, subject_id, code"
 
 # outcomes-of-events: what is known of these events, in a stable order.
 OF_EVENTS = text(f"SELECT {STORED} FROM outcomes WHERE event_id = ANY(CAST(:ids AS uuid[])) ORDER BY event_id, task")

@@ -157,7 +157,7 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class StoredOutcome:
-    """How an event ended for a task, as stored; `task` is `*` where none was chosen."""
+    """How an event ended for a task, as stored; `task` is `*` where none was chosen, `code` a refusal's own."""
 
     event_id: UUID
     task: str
@@ -167,6 +167,15 @@ class StoredOutcome:
     object_id: str
     content: str
     subject_id: str
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An outcome `refused` with when it was decided."""
+
+    outcome: StoredOutcome
+    decided_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from adapters.database import (
     NewReading,
     OutboxRow,
     Recorded,
+    Refusal,
     Release,
     ResultFilter,
     Shown,
@@ -32,12 +33,13 @@ from adapters.database import (
     WindowsMoved,
     Withdrawal,
 )
-from adapters.database.outcomes import RANK
+from adapters.database.outcomes import RANK, moment
 from adapters.database.readings import time_ms
 from adapters.database.recording import Standing, key_of, newcomers, outcomes_of, result_of
 from adapters.database.releases import announcement, check_share
 from adapters.database.results_changes import ORPHANED
 from adapters.database.results_changes import announcement as announcement_of_change
+from schemas import ids
 from schemas.card import ModelCard
 from schemas.errors import DatabaseUnavailable, UserError
 from schemas.events import Answer, OutcomeDecided, ResultPublished, ResultWithdrawn
@@ -54,6 +56,7 @@ class FakeDatabase:
         self.visible_at: dict[Key, datetime] = {}
         self.withdrawn_why: dict[Key, str] = {}
         self.outcomes: dict[tuple[UUID, str], StoredOutcome] = {}
+        self.decided_at: dict[tuple[UUID, str], datetime] = {}
         self.readings: dict[tuple[Wearer, int, str], NewReading] = {}
         self.stamps: dict[Wearer, UUID] = {}
         self.images: dict[UUID, ImageIdentity] = {}
@@ -218,6 +221,21 @@ class FakeDatabase:
         await self.probe()
         return next((self._stored(row) for row in self.visible.values() if row.answer_id == result_id), None)
 
+    async def refused(self, wanted: ResultFilter) -> list[Refusal]:
+        """See Database.refused."""
+        await self.probe()
+        found = [
+            Refusal(row, self.decided_at[key])
+            for key, row in self.outcomes.items()
+            if row.fate == "refused"
+            and (wanted.since is None or self.decided_at[key] >= wanted.since)
+            and wanted.model in (None, row.task)
+            and wanted.subject in (None, row.subject_id)
+            and (wanted.simulated or not row.object_id.startswith(ids.SIMULATED))
+        ]
+        found.sort(key=lambda one: (-one.decided_at.timestamp(), str(one.outcome.event_id), one.outcome.task))
+        return found[: wanted.limit]
+
     async def followable(self, result_ids: Sequence[UUID]) -> dict[UUID, Followable]:
         """See Database.followable."""
         await self.probe()
@@ -348,6 +366,7 @@ class FakeDatabase:
         for one in decided:
             before = self.outcomes.get((one.event_id, one.task))
             if before is None or RANK[one.fate] > RANK[before.fate]:
+                self.decided_at[one.event_id, one.task] = moment(one, self._clock.now())
                 self.outcomes[one.event_id, one.task] = StoredOutcome(
                     one.event_id,
                     one.task,
@@ -357,6 +376,7 @@ class FakeDatabase:
                     one.object_id,
                     one.content,
                     one.subject_id,
+                    one.code,
                 )
 
     def _release(self, task: str, version: str, state: State, share: float, by_whom: str, why: str) -> Release:

@@ -15,7 +15,7 @@ from clinstream.told import score_of, told
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
-    from adapters.database import Database, ResultFilter, StoredResult, Withdrawal
+    from adapters.database import Database, Refusal, ResultFilter, StoredResult, Withdrawal
     from schemas.events import ResultPublished
 
 AGO = re.compile(r"(\d+)([smhd])")
@@ -32,12 +32,16 @@ def results(
     subject: Annotated[str, typer.Option(help="Only of this pseudonymous subject (sub-...).")] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
     simulated: Annotated[bool, typer.Option("--simulated", help="Also results of injected data.")] = False,
+    refused: Annotated[bool, typer.Option("--refused", help="Instead, what models did not take, and why.")] = False,
     lineage: Annotated[bool, typer.Option("--lineage", help="Where each event was read, arm, epoch, batch.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array, for machines, lineage included.")] = False,
 ) -> None:
-    """List the visible results, newest first; `results withdraw` takes one back.
+    """List the visible results, newest first, and below them what models refused to look at and why.
 
-    Examples: clinstream results --lineage · clinstream results --since 1h --model chest_xray --json
+    `results show` compares one with the result before it of the same patient, `results withdraw` takes one back.
+
+    Examples: clinstream results --lineage · clinstream results --since 1h --model chest_xray --json ·
+    clinstream results --refused --json
     """
     if context.invoked_subcommand is not None:
         return
@@ -50,11 +54,38 @@ def results(
         limit=limit,
         simulated=simulated,
     )
-    found = asyncio.run(_ask(wanted))
+    found = [] if refused else asyncio.run(_ask(wanted))
+    turned_away = asyncio.run(_refused(wanted)) if refused or not as_json else []
     if as_json:
-        print(json.dumps([line(each) for each in found]))
-    else:
+        print(json.dumps([refusal(each) for each in turned_away] if refused else [line(each) for each in found]))
+        return
+    if not refused:
         _show(found, lineage)
+    if refused or turned_away:
+        _show_refused(turned_away)
+
+
+def show(
+    result_id: Annotated[str, typer.Argument(metavar="ID", help="As `clinstream results --json` shows it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+) -> None:
+    """Show one result, why it abstains, and whether it changed since the last study of the same patient.
+
+    Compared is the newest visible result of the same model on another study that came in earlier.
+
+    Example: clinstream results show 6a3c1c44-5f6b-5c3e-9d0e-4f6f3f1f8a01
+    """
+    from clinstream import comparison
+
+    found, prior = asyncio.run(_with_prior(_id(result_id)))
+    if found is None:
+        raise UserError(f"There is no visible result {result_id}.")
+    if as_json:
+        said = comparison.as_json(line(found), line(prior) if prior else None, comparison.compared(found, prior))
+        print(json.dumps(said))
+        return
+    for sentence in comparison.lines(found, prior):
+        print(sentence)
 
 
 def withdraw(
@@ -68,10 +99,7 @@ def withdraw(
 
     Example: clinstream results withdraw 6a3c1c44-5f6b-5c3e-9d0e-4f6f3f1f8a01 --why "image of another patient"
     """
-    try:
-        wanted = UUID(result_id)
-    except ValueError:
-        raise UserError(f"{result_id!r} is no result id; `clinstream results --json` shows them.") from None
+    wanted = _id(result_id)
     if not why.strip():
         raise UserError("Say why: --why is kept in the audit and told to subscribers.")
     done = asyncio.run(_withdraw(wanted, why.strip()))
@@ -83,6 +111,13 @@ def withdraw(
         return
     for each in (done.result, *done.followed):
         print(f"withdrawn: {each.result_id}, revision {each.revision} of {each.task}")
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise UserError(f"{text!r} is no result id; `clinstream results --json` shows them.") from None
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -109,6 +144,21 @@ def line(each: "StoredResult") -> dict[str, Any]:
     }
 
 
+def refusal(each: "Refusal") -> dict[str, Any]:
+    """A refused outcome as JSON."""
+    outcome = each.outcome
+    return {
+        "event_id": str(outcome.event_id),
+        "object_id": outcome.object_id,
+        "subject_id": outcome.subject_id,
+        "task": outcome.task,
+        "fate": outcome.fate,
+        "code": outcome.code,
+        "reason": outcome.reason,
+        "decided_at": each.decided_at.isoformat(),
+    }
+
+
 def _taken_back(done: "Withdrawal") -> dict[str, Any]:
     return {
         "result_id": str(done.result.result_id),
@@ -123,6 +173,22 @@ async def _ask(wanted: "ResultFilter") -> "list[StoredResult]":
     database = _open()
     try:
         return await database.results(wanted)
+    finally:
+        await database.close()
+
+
+async def _refused(wanted: "ResultFilter") -> "list[Refusal]":
+    database = _open()
+    try:
+        return await database.refused(wanted)
+    finally:
+        await database.close()
+
+
+async def _with_prior(result_id: UUID) -> "tuple[StoredResult | None, StoredResult | None]":
+    database = _open()
+    try:
+        return await database.with_prior(result_id)
     finally:
         await database.close()
 
@@ -176,6 +242,21 @@ def _show(found: "list[StoredResult]", lineage: bool) -> None:
         )
 
 
+def _show_refused(found: "list[Refusal]") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    console = Console(highlight=False)
+    since, model, thing = (Column(name, no_wrap=True) for name in ("refused", "model", "object"))
+    table = Table(since, model, "code", "because", thing, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for each in found:
+        outcome = each.outcome
+        at, thing_id = f"{each.decided_at:%m-%d %H:%M}", shortened(outcome.object_id)
+        table.add_row(at, outcome.task, outcome.code or "-", outcome.reason, thing_id)
+    console.print(table if found else "Nothing was refused.")
+
+
 def state(each: "StoredResult") -> str:
     """What became of a visible result since, as words to append; what clinicians said counts less than a withdrawal."""
     if each.withdrawn_at:
@@ -207,5 +288,6 @@ def register(app: typer.Typer) -> None:
     """Adds the group, which lists by itself."""
     group = typer.Typer(pretty_exceptions_enable=False)
     group.callback(invoke_without_command=True)(results)
+    group.command()(show)
     group.command()(withdraw)
     app.add_typer(group, name="results")

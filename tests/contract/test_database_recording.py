@@ -2,13 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from adapters.clock import SystemClock
 from adapters.database import Database, ResultFilter
 from adapters.fakes.database import FakeDatabase
+from schemas import ids
 from tests.support.answers import TASK, answer, outcome
+
+START = 1_700_000_000.0
 
 
 @pytest.fixture(params=["real", "fake"])
@@ -180,3 +185,24 @@ async def test_eight_writers_of_one_object_give_it_revisions_without_gap_or_repe
     chain = [r.result.supersedes for r in trail.results]
     assert chain == [None, *(r.result.result_id for r in trail.results[:-1])]
     assert await fates(ledger) == {"answered": 8, "duplicate_of": 56}
+
+
+async def test_refusals_are_listed_newest_first_with_their_codes(ledger: Database) -> None:
+    """CC10: a refusal is a result outcome with its reason, not a dead letter."""
+    older, newer, injected = (answer(name) for name in ("1.1", "1.2", "1.3"))
+    said: dict[str, Any] = {"task": TASK, "fate": "refused"}
+    await ledger.decide(
+        [
+            outcome(older.event_id, object_id="1.1", subject_id="sub-a", decided_at=START, **said),
+            outcome(newer.event_id, object_id="1.2", subject_id="sub-b", decided_at=START + 1, code="rotated", **said),
+            outcome(injected.event_id, object_id=f"{ids.SIMULATED}1.3", decided_at=START + 2, **said),
+            outcome(answer("1.4").event_id, task=TASK, fate="not_applicable"),
+        ]
+    )
+    found = await ledger.refused(ResultFilter())
+    assert [(one.outcome.object_id, one.outcome.code) for one in found] == [("1.2", "rotated"), ("1.1", "")]
+    assert found[0].decided_at.timestamp() == START + 1
+    assert [one.outcome.object_id for one in await ledger.refused(ResultFilter(subject="sub-a"))] == ["1.1"]
+    assert len(await ledger.refused(ResultFilter(simulated=True, limit=2))) == 2
+    assert await ledger.refused(ResultFilter(since=found[0].decided_at + timedelta(seconds=1))) == []
+    assert await ledger.refused(ResultFilter(model="other")) == []

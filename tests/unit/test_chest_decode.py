@@ -47,3 +47,12 @@ def test_an_empty_batch_has_no_findings() -> None:
 def test_what_is_no_distribution_over_the_labels_is_refused(wrong: np.ndarray) -> None:
     with pytest.raises(StepFailed, match="probabilities"):
         decode({"probability": wrong}, CARD)
+
+
+def test_a_probability_inside_the_band_says_why_it_abstains() -> None:
+    """CC26: both the probability and the reason."""
+    low, high = CARD.abstention_band
+    middle = (low + high) / 2
+    unsure, sure = decode(rows(middle, 0.999), CARD)
+    assert (unsure.abstained, f"{middle:.3f}" in unsure.reason, f"{high:g}" in unsure.reason) == (True, True, True)
+    assert (sure.abstained, sure.reason) == (False, "")

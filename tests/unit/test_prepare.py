@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -184,6 +185,29 @@ async def test_an_image_outside_the_intended_use_is_refused(decoders: ThreadPool
     ((decide,),) = await lane.run(lane.observed(dicom(PatientAge="007Y")))
     assert (decide.outcome.task, decide.outcome.fate) == ("toy_image", "refused")
     assert decide.outcome.reason.startswith("out of intended use")
+
+
+async def test_a_picture_that_is_not_what_the_card_shows_is_refused_with_a_code(decoders: ThreadPoolExecutor) -> None:
+    """CC10: by its pixels, whatever its header says; its neighbour for a model that asks for nothing goes on."""
+    plain = steps.image_model(intended_use=USE)
+    chest = replace(plain, card=replace(plain.card, name="toy_chest", intended_use=replace(USE, shows="chest")))
+    models = {"toy_chest": chest, "toy_image": plain}
+    lane = Lane(decoders, models=models)
+    refused, publish = sorted(
+        (await lane.run(lane.observed(dicom(PixelData=bytes(256)))))[0], key=lambda one: isinstance(one, Publish)
+    )
+    outcome = refused.outcome
+    assert (outcome.task, outcome.fate, outcome.code) == ("toy_chest", "refused", "underexposed")
+    assert outcome.reason.startswith("image quality: ")
+    assert outcome.content == publish.event.content
+
+
+async def test_an_unknown_age_and_an_impossible_header_travel_with_the_tensor(decoders: ThreadPoolExecutor) -> None:
+    """CC11, CC26: the image is not lost, and the answer says why it abstains."""
+    lane = Lane(decoders)
+    ((publish,),) = await lane.run(lane.observed(dicom(PatientAge="", StudyDate="18990101")))
+    assert publish.event.caution.startswith("the patient's age is not known")
+    assert publish.event.warnings == ("the study date (0008,0020) is before 1980",)
 
 
 async def test_what_the_model_cannot_accept_is_refused_with_its_reason(decoders: ThreadPoolExecutor) -> None:

@@ -34,9 +34,15 @@ def test_an_image_inside_the_intended_use_is_claimed() -> None:
     assert ask() == Claimed("toy_image")
 
 
-@pytest.mark.parametrize("absent", [{"body_part": ""}, {"view_position": ""}, {"patient_age_years": None}])
+@pytest.mark.parametrize("absent", [{"body_part": ""}, {"view_position": ""}])
 def test_what_is_not_stated_does_not_refuse(absent: dict[str, Any]) -> None:
     assert ask(**absent) == Claimed("toy_image")
+
+
+def test_an_unknown_age_is_answered_with_an_abstention_where_the_card_limits_the_age() -> None:
+    """CC26."""
+    answer = ask(patient_age_years=None)
+    assert answer == Claimed("toy_image", "the patient's age is not known, and the model is meant for 18 to 120 years")
 
 
 @pytest.mark.parametrize(

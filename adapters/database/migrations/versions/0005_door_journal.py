@@ -5,7 +5,10 @@ from alembic import op
 revision = "0005"
 down_revision = "0004"
 
-STATEMENTS: tuple[str, ...] = ()
+STATEMENTS: tuple[str, ...] = (
+    "ALTER TABLE answers ADD COLUMN warnings jsonb NOT NULL DEFAULT '[]'",
+    "ALTER TABLE outcomes ADD COLUMN code text NOT NULL DEFAULT ''",
+)
 
 
 def upgrade() -> None:
