@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -13,13 +14,8 @@ from schemas.events import Answer
 from tests.support.answers import answer
 
 TASK = "toy_image"
-ILL, WELL = (
-    {"label": "ill", "probabilities": {"well": 0.1, "ill": 0.9}},
-    {
-        "label": "well",
-        "probabilities": {"well": 0.9, "ill": 0.1},
-    },
-)
+ILL: dict[str, Any] = {"label": "ill", "probabilities": {"well": 0.1, "ill": 0.9}}
+WELL: dict[str, Any] = {"label": "well", "probabilities": {"well": 0.9, "ill": 0.1}}
 
 
 @pytest.fixture
@@ -30,9 +26,7 @@ async def database(fresh_database: Settings) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def seen(
-    database: Database, thing: str, *, study: str, day: int, subject: str = "sub-1", **said: object
-) -> Answer:
+async def seen(database: Database, thing: str, *, study: str, day: int, subject: str = "sub-1", **said: Any) -> Answer:
     """An image of a study that came in on a day of May, with its result."""
     given = answer(thing, task=TASK, subject_id=subject, **said)
     await database.note_images(

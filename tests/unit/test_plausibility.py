@@ -25,7 +25,7 @@ def warnings(modality: str = "DX", rows: int = 2000, columns: int = 2000, **elem
     return plausibility.warnings(opened, TODAY)
 
 
-SOUND = {
+SOUND: dict[str, Any] = {
     "PatientAge": "040Y",
     "PatientBirthDate": "19850601",
     "StudyDate": "20260228",
@@ -82,8 +82,8 @@ def test_what_is_no_value_at_all_is_passed_over(nonsense: dict[str, Any]) -> Non
 
 
 def test_a_damaged_element_is_passed_over() -> None:
-    class Damaged(Dataset):
-        def get(self, key: Any, default: Any = None) -> Any:
+    class Damaged:
+        def get(self, key: str, default: object = None) -> object:
             raise ValueError("cut off")
 
     opened = OpenedImage(ImageHeader(modality="DX"), Damaged(), decode=lambda: None)  # type: ignore[arg-type, return-value]
