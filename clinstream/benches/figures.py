@@ -22,15 +22,16 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One bench: ratios without unit, figures by what they measure."""
+    """One bench: ratios without unit, figures by what they measure, and notes of which some benches have none."""
 
     name: str
     ratios: Mapping[str, float]
     figures: Mapping[str, Figure]
     machine: Mapping[str, Any] = field(default_factory=lambda: machine())
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """`{"name", "ratios", "figures": {what: {"value", "unit", "spread"}}, "machine"}`."""
+        """`{"name", "ratios", "figures": {what: {"value", "unit", "spread"}}, "machine"}`, and `"notes"` if any."""
         return {
             "name": self.name,
             "ratios": {what: round(value, 4) for what, value in self.ratios.items()},
@@ -39,6 +40,7 @@ class Report:
                 for what, f in self.figures.items()
             },
             "machine": dict(self.machine),
+            **({"notes": dict(self.notes)} if self.notes else {}),
         }
 
 

@@ -32,6 +32,7 @@ class Bench(StrEnum):
     CGM = "cgm"
     STAT = "stat"
     RESTART = "restart"
+    GLUCOBENCH = "glucobench"
 
 
 # Vitals: waking the held process costs about a second, a fifth of 10,000 events' time and 7 % of 30,000's.
@@ -45,20 +46,44 @@ def bench(
     count: Annotated[int | None, typer.Option(min=10, help="Events or images a repeat.")] = None,
     images: Annotated[Path | None, typer.Option(exists=True, help="Folder of X-ray pictures to use.")] = None,
     side: Annotated[int, typer.Option(min=128, help="Enlarge smaller pictures to this many pixels a side.")] = 1536,
+    readings: Annotated[Path | None, typer.Option(exists=True, help="glucobench: Parquet file of readings.")] = None,
+    gap_min: Annotated[float, typer.Option(help="glucobench: minutes without a reading that end a segment.")] = 45,
+    min_segment: Annotated[int, typer.Option(help="glucobench: shortest segment, in steps of 5 minutes.")] = 240,
+    test_segment: Annotated[int, typer.Option(help="glucobench: last steps of a subject, held out.")] = 240,
+    max_input: Annotated[int, typer.Option(help="glucobench: most steps that a forecast may see.")] = 144,
+    seeds: Annotated[int, typer.Option(min=1, help="glucobench: how many divisions of the subjects.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Measure the stack that is up, or a temporary one, with made-up events that never mix with clinical results.
 
     imaging: images/s to PostgreSQL against Triton driven directly · vitals, cgm: events/s against the naive loop ·
-    stat: urgent images beside a full routine lane · restart: seconds from SIGKILL until events flow again.
+    stat: urgent images beside a full routine lane · restart: seconds from SIGKILL until events flow again ·
+    glucobench: forecasters against a linear one on a file of readings; needs no stack, but training's libraries.
 
-    Examples: clinstream bench vitals · clinstream bench imaging --images xrays/ --json
+    Examples: clinstream bench vitals · clinstream bench imaging --images xrays/ --json ·
+    clinstream bench glucobench --readings cgm.parquet --gap-min 45 --min-segment 240 --test-segment 240 --max-input 144
     """
+    if name is Bench.GLUCOBENCH:
+        _print(_glucobench(readings, (gap_min, min_segment, test_segment, max_input), seeds), as_json)
+        return
     # The Kafka client writes to stderr each time it tries again; what it gives up on is raised.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with _stack(as_json) as settings:
         size = (repeats or REPEATS[name], count or COUNTS[name])
         report = asyncio.run(_measure(settings, name, size, images, side))
+    _print(report, as_json)
+
+
+def _glucobench(readings: Path | None, sizes: tuple[float, int, int, int], seeds: int) -> "Report":
+    from clinstream.benches import glucobench
+
+    if readings is None:
+        raise UserError("Say with --readings which Parquet file of readings to judge on.")
+    errors = Console(stderr=True, highlight=False)
+    return glucobench.run(readings, sizes, seeds, lambda line: errors.print(line, soft_wrap=True))
+
+
+def _print(report: "Report", as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report.to_json()))
     else:
@@ -111,6 +136,8 @@ def _show(report: "Report", out: Console) -> None:
     for what, figure in report.figures.items():
         table.add_row(what, f"{figure.value:.4g}", figure.unit, f"{figure.spread:.2g}")
     out.print(table)
+    for what, note in report.notes.items():
+        out.print(f"{what.replace('_', ' ')}: {json.dumps(note)}", soft_wrap=True)
     machine = ", ".join(f"{name} {value}" for name, value in report.machine.items())
     out.print(f"[dim]median and spread of the repeats; {machine}[/dim]")
 
