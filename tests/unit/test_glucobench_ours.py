@@ -24,7 +24,7 @@ def walk(seed: int, readings: int) -> Series:
     """A smooth wander around 150 mg/dL."""
     rng = np.random.default_rng(seed)
     values = 150 + 40 * np.sin(np.arange(readings) / 20 + seed) + np.cumsum(rng.normal(0, 2, readings)) * 0.5
-    return Series(f"w{seed}", 1.7e9 + 300.0 * np.arange(readings), np.clip(values, 45, 390))
+    return Series(f"w{seed}", 1.7e9 + 300.0 * np.arange(readings, dtype=np.float64), np.clip(values, 45, 390))
 
 
 def written(folder: Path, people: int, readings: int) -> Path:

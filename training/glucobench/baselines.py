@@ -50,7 +50,8 @@ class Boosting:
         """mg/dL [windows, 12]."""
         seen = self._seen(windows)
         change = np.stack([tree.predict(seen) for tree in self._trees], axis=1)
-        return persistence(windows) + change
+        found: Forecast = persistence(windows) + change
+        return found
 
     @staticmethod
     def _seen(windows: Windows) -> Forecast:
