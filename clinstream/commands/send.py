@@ -108,6 +108,7 @@ def cgm(
     shift_to_now: Annotated[
         bool, typer.Option("--shift-to-now", help="Move the times: the last reading is now.")
     ] = False,
+    zone: Annotated[str, typer.Option(help="Time zone of times without one: Europe/Berlin ...")] = "UTC",
     wait: Wait = False,
     wait_seconds: WaitFor = 120.0,
     as_json: Json = False,
@@ -115,9 +116,10 @@ def cgm(
 ) -> None:
     """Post the readings of a glucose monitor from CSV, Parquet or Nightscout JSON through the HTTP door.
 
-    CSV and Parquet need a column of time (`timestamp`, `measured_at` ...) and of glucose (`glucose_mg_dl`, `glucose`,
-    `glucose_mmol_l`); times without a zone are UTC. Every reading gets a line. Exit 0: all accepted; 1: some not; 2:
-    usage; 3: the door does not answer.
+    Exports of Dexcom Clarity and LibreView (CSV) are known; they hold local times: name their zone. Other CSV and
+    Parquet files need a column of time (`timestamp`, `measured_at` ...) and of glucose (`glucose_mg_dl`, `glucose`,
+    `glucose_mmol_l`). Every reading gets a line. Exit 0: all accepted; 1: some not; 2: usage; 3: the door does not
+    answer.
 
     Example: clinstream send cgm wearer-01.csv --wearer W-01 --shift-to-now --wait
     """
@@ -132,7 +134,8 @@ def cgm(
     chosen = settings.load()
     url = _http_door(chosen)
     secret = asyncio.run(uploaders.with_database(chosen, partial(uploaders.secret_for, settings=chosen, name=wearer)))
-    rows = (row for path in objects.files(paths) for row in recordings.load(path, simulated=simulated))
+    local = recordings.zone(zone)
+    rows = (row for path in objects.files(paths) for row in recordings.load(path, simulated=simulated, zone=local))
     moved = recordings.shifted(rows, datetime.now(UTC).replace(microsecond=0)) if shift_to_now else rows
     target = posting.Target(url, recordings.ROUTE, {"api-secret": secret})
     lines = posting.send(iter(moved), target, pause=time.sleep)

@@ -1,19 +1,21 @@
-"""Recordings of glucose monitors as readings to post: CSV, Parquet, Nightscout JSON; the door checks them."""
+"""Recordings of glucose monitors as readings to post: CSV, Parquet, Nightscout JSON, exports; the door checks them."""
 
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from clinstream.sending import vendor_csv
 from clinstream.sending.posting import Row
 from clinstream.sending.sent import Sent
 from producers import cgm
-from schemas.errors import RejectedInput, Unprocessable
+from schemas.errors import RejectedInput, Unprocessable, UserError
 
 TIME_COLUMNS = ("timestamp", "measured_at", "time", "datetime", "date")
 VALUE_COLUMNS = {"glucose_mg_dl": "mg/dL", "glucose": "mg/dL", "sgv": "mg/dL", "glucose_mmol_l": "mmol/L"}
@@ -22,17 +24,25 @@ MEASURED_AT = "measured_at"
 ROUTE = "/v1/glucose"
 
 
-def load(path: Path, *, simulated: bool = False) -> Iterator[Row | Sent]:
-    """The readings of one file; what cannot be read is a line of its own. A time without a zone is taken as UTC."""
+def load(path: Path, *, simulated: bool = False, zone: tzinfo = UTC) -> Iterator[Row | Sent]:
+    """The readings of one file; what cannot be read is a line of its own. A time without a zone is one of `zone`."""
     try:
         data = path.read_bytes()
-        found = _parquet(path, data) if data.startswith(PARQUET) else _text(path, data)
+        found = _parquet(path, data, zone) if data.startswith(PARQUET) else _text(path, data, zone)
         for row in found:
             yield replace(row, body={**row.body, "simulated": True}) if simulated and isinstance(row, Row) else row
     except OSError as error:
         yield Sent(str(path), "unreadable", f"the file cannot be read: {error.strerror}")
     except Unprocessable as error:
         yield Sent(str(path), "unreadable", str(error))
+
+
+def zone(name: str) -> tzinfo:
+    """A time zone by its name; raises UserError where there is none."""
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise UserError(f"There is no time zone {name!r}; write it like Europe/Berlin.") from None
 
 
 def shifted(rows: Iterable[Row | Sent], now: datetime) -> list[Row | Sent]:
@@ -50,12 +60,14 @@ def shifted(rows: Iterable[Row | Sent], now: datetime) -> list[Row | Sent]:
     return [move(row) if isinstance(row, Row) else row for row in kept]
 
 
-def _text(path: Path, data: bytes) -> Iterator[Row | Sent]:
+def _text(path: Path, data: bytes, zone: tzinfo) -> Iterator[Row | Sent]:
     try:
         text = data.decode("utf-8-sig").lstrip()
     except UnicodeDecodeError as error:
         raise Unprocessable("neither CSV nor Parquet nor JSON in UTF-8") from error
-    return _json(path, text) if text[:1] in ("[", "{") else _csv(path, text)
+    if text[:1] in ("[", "{"):
+        return _json(path, text)
+    return vendor_csv.load(path, text, zone) or _csv(path, text, zone)
 
 
 def _json(path: Path, text: str) -> Iterator[Row | Sent]:
@@ -80,17 +92,17 @@ def _json(path: Path, text: str) -> Iterator[Row | Sent]:
             yield Row(place, msgspec.to_builtins(reading))
 
 
-def _csv(path: Path, text: str) -> Iterator[Row | Sent]:
+def _csv(path: Path, text: str, zone: tzinfo) -> Iterator[Row | Sent]:
     reader = csv.DictReader(io.StringIO(text))
     time, value, unit = _columns(reader.fieldnames or [])
     try:
         for row in reader:
-            yield _row(f"{path}:{reader.line_num}", row.get(time), row.get(value), unit)
+            yield _row(f"{path}:{reader.line_num}", row.get(time), row.get(value), unit, zone)
     except csv.Error as error:
         yield Sent(f"{path}:{reader.line_num}", "unreadable", f"not CSV: {error}")
 
 
-def _parquet(path: Path, data: bytes) -> Iterator[Row | Sent]:
+def _parquet(path: Path, data: bytes, zone: tzinfo) -> Iterator[Row | Sent]:
     import polars  # on use: 0.3 s
 
     try:
@@ -99,7 +111,7 @@ def _parquet(path: Path, data: bytes) -> Iterator[Row | Sent]:
         raise Unprocessable("the Parquet file cannot be read") from error
     time, value, unit = _columns(table.columns)
     for number, (moment, glucose) in enumerate(table.select(time, value).iter_rows(), start=1):
-        yield _row(f"{path}:{number}", moment, glucose, unit)
+        yield _row(f"{path}:{number}", moment, glucose, unit, zone)
 
 
 def _columns(names: Sequence[str]) -> tuple[str, str, str]:
@@ -112,7 +124,7 @@ def _columns(names: Sequence[str]) -> tuple[str, str, str]:
     return time, known[value], VALUE_COLUMNS[value]
 
 
-def _row(place: str, moment: Any, glucose: Any, unit: str) -> Row | Sent:
+def _row(place: str, moment: Any, glucose: Any, unit: str, zone: tzinfo) -> Row | Sent:
     try:
         measured_at = moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment).strip())
     except ValueError:
@@ -122,5 +134,5 @@ def _row(place: str, moment: Any, glucose: Any, unit: str) -> Row | Sent:
     except (TypeError, ValueError):
         return Sent(place, "unreadable", "the glucose value is not a number")
     if measured_at.tzinfo is None:
-        measured_at = measured_at.replace(tzinfo=UTC)
+        measured_at = measured_at.replace(tzinfo=zone).astimezone(UTC)
     return Row(place, {MEASURED_AT: measured_at.isoformat(), "value": value, "unit": unit})

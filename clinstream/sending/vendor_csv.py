@@ -1,0 +1,128 @@
+"""Exports that wearers have: Dexcom Clarity and LibreView CSV as readings to post; other files are read elsewhere.
+
+Their times are the wearer's local ones without a zone, so a zone is an argument. Rows that are no sensor values (who the
+wearer is, insulin, food, finger sticks) are left out without a word: nothing of them is looked at.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import Any
+
+from clinstream.sending.posting import Row
+from clinstream.sending.sent import Sent
+from schemas.errors import Unprocessable
+
+LIBRE_TITLE = "glucose data"
+CLARITY_TIME, CLARITY_KIND, CLARITY_VALUE = "Timestamp (", "Event Type", "Glucose Value ("
+LIBRE_TIME, LIBRE_KIND, LIBRE_DEVICE = "Device Timestamp", "Record Type", "Device"
+LIBRE_VALUES = {"0": "Historic Glucose ", "1": "Scan Glucose "}
+UNITS = {"mg/dl": "mg/dL", "mmol/l": "mmol/L"}
+LIMITS = {"low": {"mg/dL": 40.0, "mmol/L": 2.2}, "high": {"mg/dL": 400.0, "mmol/L": 22.2}}
+WORDS = {"low": "low", "lo": "low", "high": "high", "hi": "high"}
+DEXCOM = "Dexcom Clarity"
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One sensor value of a file, still as text."""
+
+    number: int
+    time: str
+    value: str
+    unit: str
+    device: str
+
+
+def load(path: Path, text: str, zone: tzinfo = UTC) -> Iterator[Row | Sent] | None:
+    """The readings of an export; None for a file that is none. Raises Unprocessable where its times are ambiguous."""
+    lines = text.splitlines()
+    first = lines[0].lower() if lines else ""
+    if first.startswith((LIBRE_TITLE, f'"{LIBRE_TITLE}')) or LIBRE_TIME.lower() in first:
+        title = 0 if LIBRE_TIME.lower() in first else 1
+        found = list(_libre(csv.reader(io.StringIO("\n".join(lines[title:]))), title))
+        return _rows(path, found, _libre_clock([line.time for line in found]), zone)
+    if CLARITY_TIME.lower() in first and CLARITY_KIND.lower() in first:
+        return _rows(path, list(_clarity(csv.reader(io.StringIO(text)))), datetime.fromisoformat, zone)
+    return None
+
+
+def _clarity(reader: Any) -> Iterator[_Line]:
+    header = next(reader)
+    time, kind, value = (_column(header, name) for name in (CLARITY_TIME, CLARITY_KIND, CLARITY_VALUE))
+    unit = _unit(header[value].removeprefix(CLARITY_VALUE).rstrip(")"))
+    for row in reader:
+        if len(row) > max(time, kind, value) and row[kind].strip().upper() == "EGV":
+            yield _Line(reader.line_num, row[time].strip(), row[value], unit, DEXCOM)
+
+
+def _libre(reader: Any, before: int) -> Iterator[_Line]:
+    header = next(reader, [])
+    time, kind = _column(header, LIBRE_TIME), _column(header, LIBRE_KIND)
+    device = _column(header, LIBRE_DEVICE)
+    values = {number: _column(header, name) for number, name in LIBRE_VALUES.items()}
+    units = {number: _unit(header[place].split()[-1]) for number, place in values.items()}
+    for row in reader:
+        number = row[kind].strip() if len(row) > kind else ""
+        if number in values and len(row) > values[number]:
+            yield _Line(reader.line_num + before, row[time].strip(), row[values[number]], units[number], row[device])
+
+
+def _libre_clock(times: Sequence[str]) -> Callable[[str], datetime]:
+    """How this file writes days: month first with AM and PM, else day first, unless its days prove the other."""
+    parts = [time.replace("/", "-").replace(".", "-").split("-") for time in times]
+    firsts = [int(part[0]) for part in parts if len(part) == 3 and part[0].isdecimal()]
+    seconds = [int(part[1]) for part in parts if len(part) == 3 and part[1].isdecimal()]
+    twelve = any(time.upper().endswith("M") for time in times)
+    day_first, month_first = max(firsts, default=0) > 12, max(seconds, default=0) > 12
+    if day_first and month_first:
+        raise Unprocessable("the days of this file are written in two ways")
+    if twelve and not day_first:
+        month_first = True
+    day = "%m-%d-%Y" if month_first else "%d-%m-%Y"
+    clock = "%I:%M %p" if twelve else "%H:%M"
+
+    def read(time: str) -> datetime:
+        text = time.replace("/", "-").replace(".", "-").upper()
+        return datetime.strptime(text, f"{day} {clock}")  # noqa: DTZ007 - the zone is added where it is known
+
+    return read
+
+
+def _rows(path: Path, lines: Sequence[_Line], clock: Callable[[str], datetime], zone: tzinfo) -> Iterator[Row | Sent]:
+    for line in lines:
+        place = f"{path}:{line.number}"
+        try:
+            moment = clock(line.time)
+        except ValueError:
+            yield Sent(place, "unreadable", "the time is not written as in the rest of such files")
+            continue
+        at = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        body: dict[str, Any] = {"measured_at": at.astimezone(UTC).isoformat(), "unit": line.unit}
+        word = WORDS.get(line.value.strip().lower())
+        try:
+            value = LIMITS[word][line.unit] if word else float(line.value.strip().replace(",", "."))
+        except ValueError:
+            yield Sent(place, "unreadable", "the glucose value is not a number")
+            continue
+        body |= {"value": value, "device": line.device.strip()[:255]}
+        yield Row(place, {**body, "clipped": word} if word else body)
+
+
+def _column(header: Sequence[str], name: str) -> int:
+    """The place of the column that is called so, or begins so where more follows in its name."""
+    exact = [place for place, text in enumerate(header) if text.strip().lower() == name.strip().lower()]
+    begun = [place for place, text in enumerate(header) if text.strip().lower().startswith(name.lower())]
+    if not (exact or begun):
+        raise Unprocessable(f"this export has no column {name.strip(' (')!r}")
+    return (exact or begun)[0]
+
+
+def _unit(text: str) -> str:
+    unit = UNITS.get(text.strip().lower())
+    if unit is None:
+        raise Unprocessable("the unit in the title of the glucose column is neither mg/dL nor mmol/L")
+    return unit
