@@ -40,6 +40,7 @@ def add(
         "secret": secret,
         "url": f"http://{place}",
         "url_with_secret": f"http://{secret}@{place}/api/v1/",
+        "pairing_page": f"http://{place}/pair",
     }
     if as_json:
         print(json.dumps(facts))
@@ -48,6 +49,7 @@ def add(
     print(f"  secret, shown only now   {secret}")
     print(f"  URL of a Nightscout app  {facts['url']}")
     print(f"  xDrip+ wants both in one {facts['url_with_secret']}")
+    print(f"  every app, with QR codes {facts['pairing_page']}")
 
 
 def list_credentials(as_json: JSON = False) -> None:

@@ -1,7 +1,7 @@
 """Exports that wearers have: Dexcom Clarity and LibreView CSV as readings to post; other files are read elsewhere.
 
-Their times are the wearer's local ones without a zone, so a zone is an argument. Rows that are no sensor values (who the
-wearer is, insulin, food, finger sticks) are left out without a word: nothing of them is looked at.
+Their times are the wearer's local ones without a zone, so a zone is an argument. Rows that are no sensor values (who
+the wearer is, insulin, food, finger sticks) are left out without a word: nothing of them is looked at.
 """
 
 import csv
@@ -60,7 +60,7 @@ def _clarity(reader: Any) -> Iterator[_Line]:
 
 
 def _libre(reader: Any, before: int) -> Iterator[_Line]:
-    header = next(reader, [])
+    header: list[str] = next(reader, [])
     time, kind = _column(header, LIBRE_TIME), _column(header, LIBRE_KIND)
     device = _column(header, LIBRE_DEVICE)
     values = {number: _column(header, name) for number, name in LIBRE_VALUES.items()}
