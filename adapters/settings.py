@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.errors import SettingsError
@@ -155,6 +155,60 @@ class DoorSettings(_Section):
     )
 
 
+class Destination(BaseModel):
+    """Where results are sent: a DICOM application entity, or a DICOMweb or FHIR server by its base URL.
+
+    `confirm` asks the receiver afterwards whether it has them (C-FIND, QIDO-RS), where it answers such questions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["dicom", "dicomweb", "fhir"] = "dicom"
+    host: str = "127.0.0.1"
+    port: int = Field(default=104, ge=1, le=65535)
+    ae_title: str = Field(default="ANY-SCP", min_length=1, max_length=16)
+    calling_ae_title: str = Field(default="CLINSTREAM", min_length=1, max_length=16)
+    url: str = ""
+    authorization: SecretStr | None = None
+    confirm: bool = True
+
+    @property
+    def place(self) -> str:
+        """Address in words, without credentials."""
+        return f"{self.ae_title}@{self.host}:{self.port}" if self.kind == "dicom" else self.url
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "Destination":
+        if self.kind != "dicom" and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"a destination of kind {self.kind} needs a url that begins with http:// or https://")
+        return self
+
+
+class ExportSettings(_Section):
+    """Where results of images go besides the topics; nowhere unless destinations are named."""
+
+    model_config = SettingsConfigDict(env_prefix="CLINSTREAM_EXPORT_")
+
+    destinations: dict[str, Destination] = Field(
+        default_factory=dict, description="JSON, name to kind, host, port, ae_title, calling_ae_title, url, confirm"
+    )
+    default: tuple[str, ...] | None = Field(
+        default=None, description="JSON, names that results go to where nothing says otherwise; absent: all of them"
+    )
+    deliver_within_h: float = Field(default=24.0, gt=0, description="hours after its arrival that a result may leave")
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The names of the destinations that a result goes to where nothing says otherwise."""
+        return tuple(sorted(self.destinations)) if self.default is None else self.default
+
+    @model_validator(mode="after")
+    def _known(self) -> "ExportSettings":
+        if unknown := sorted(set(self.default or ()) - set(self.destinations)):
+            raise ValueError(f"no destination is called {', '.join(unknown)}")
+        return self
+
+
 class Settings(_Section):
     """All settings of one installation; `home` holds its state, `cache` what several homes share."""
 
@@ -190,6 +244,7 @@ class Settings(_Section):
     triton: TritonSettings = Field(default_factory=lambda: TritonSettings())
     store: StoreSettings = Field(default_factory=lambda: StoreSettings())
     doors: DoorSettings = Field(default_factory=lambda: DoorSettings())
+    exports: ExportSettings = Field(default_factory=lambda: ExportSettings())
     ports: dict[str, int] = Field(default_factory=dict, description="TCP port by name, as `up` chose them")
     metrics_host: str = Field(default="127.0.0.1", description="address that Prometheus endpoints listen on")
     metrics_port_alone: int = Field(
@@ -222,6 +277,7 @@ def load(home: Path | None = None) -> Settings:
             triton=TritonSettings(**{"repository": folder / "repository", **known.get("triton", {})}),
             store=StoreSettings(**known.get("store", {})),
             doors=DoorSettings(**known.get("doors", {})),
+            exports=ExportSettings(**known.get("exports", {})),
             **_optional(
                 redis_url=known.get("redis", {}).get("url"),
                 ports=known.get("ports"),
@@ -246,6 +302,7 @@ def from_environment() -> dict[str, dict[str, Any]]:
         "triton": TritonSettings,
         "store": StoreSettings,
         "doors": DoorSettings,
+        "exports": ExportSettings,
     }
     for name, section in sections.items():
         given = section()
@@ -277,6 +334,12 @@ def child_environment(home: Path) -> dict[str, str]:
 def _plain(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if isinstance(value, BaseModel):
+        return {name: _plain(each) for name, each in value}
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
     return str(value) if isinstance(value, Path) else value
 
 

@@ -17,6 +17,8 @@ COMMANDS = (
     "demo",
     "send",
     "results",
+    "destinations",
+    "export",
     "override",
     "wearers",
     "glucose",

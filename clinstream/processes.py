@@ -54,6 +54,7 @@ def table(settings: Settings) -> tuple[Process, ...]:
         _consumer("imaging-infer.stat", topics.WORK_STAT),
         _consumer("imaging-infer.routine", topics.WORK_ROUTINE, nice=5),
         *_follow_ups(),
+        *(_exports() if settings.exports.destinations else []),
         _consumer("imaging-prepare.stat", *topics.OBSERVED_IMAGES),
         # Decoding holds the interpreter lock for half of its time: with one process the second core stood idle.
         _consumer("imaging-prepare.routine", *topics.OBSERVED_IMAGES, nice=5, count=2),
@@ -77,6 +78,14 @@ def _follow_ups() -> Iterable[Process]:
 
     chained = triton_models.chains(triton_models.discover())
     return [_consumer("imaging-follow-up", *topics.both_results_topics(chained))] if chained else []
+
+
+def _exports() -> Iterable[Process]:
+    """The process that sends results to PACS and FHIR servers; none unless somebody said where to."""
+    import triton_models
+
+    images = [name for name, model in triton_models.discover().items() if model.card.consumes == "image"]
+    return [_consumer("exports", *(topics.results_topic(task) for task in images), nice=5)]
 
 
 def metrics_ports(rows: Iterable[Process]) -> list[str]:

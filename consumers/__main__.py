@@ -47,7 +47,11 @@ async def _run(name: str, index: int) -> None:
             return
         pipeline = pipelines.PIPELINES[name]
         async with bootstrap.services(known, pipeline.needs, cards=pipelines.cards(pipeline.needs)) as services:
-            await running.run(here, pipeline.build(known, services, name), services, stop)
+            step = pipeline.build(known, services, name)
+            if pipeline.beside is None:
+                await running.run(here, step, services, stop)
+            else:
+                await running.run_with(here, step, services, pipeline.beside(known, services), stop)
     finally:
         metrics.close()
 

@@ -7,7 +7,7 @@ takes to import on a busy machine, and a restarted process should be back within
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapters.bootstrap import Services
@@ -104,6 +104,22 @@ def _overrides(settings: Settings, services: Services, _name: str) -> Step:
     return Overrides(known, settings.retrain_after, services.database)
 
 
+def _exports(settings: Settings, services: Services, _name: str) -> Step:
+    import triton_models
+    from consumers.exports import Exports
+
+    known = [model.card for model in triton_models.discover().values()]
+    return Exports(known, settings.exports, services.database, services.clock)
+
+
+def _deliveries(settings: Settings, services: Services) -> Callable[[], Coroutine[Any, Any, None]]:
+    import triton_models
+    from consumers.deliveries import Deliveries
+
+    known = {name: model.card for name, model in triton_models.discover().items()}
+    return Deliveries(known, settings.exports, services.database, services.store, services.decoders, services.clock).run
+
+
 def _record(_settings: Settings, services: Services, _name: str) -> Step:
     from consumers.record import Record
 
@@ -166,4 +182,5 @@ PIPELINES: dict[str, Pipeline] = {
     "overrides": Pipeline(needs=EVERYONE, build=_overrides),
     "record": Pipeline(needs=EVERYONE, build=_record),
     "studies": Pipeline(needs=EVERYONE | {"store", "decoders"}, build=_studies),
+    "exports": Pipeline(needs=EVERYONE | {"store", "decoders"}, build=_exports, beside=_deliveries),
 }

@@ -1,6 +1,6 @@
 """A consumer process: its name, group and member id, and what it is made of; how it runs is in `running`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,10 +25,14 @@ class Needs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """How a process is made: the services to open (names of `adapters.bootstrap`) and its step."""
+    """How a process is made: the services to open (names of `adapters.bootstrap`) and its step.
+
+    `beside` makes work without an end that runs as long as the step does; it must not raise.
+    """
 
     needs: frozenset[str]
     build: Callable[[Settings, Any, str], Step]
+    beside: Callable[[Settings, Any], Callable[[], Coroutine[Any, Any, None]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from adapters.imaging import ImageHeader
+from schemas import ids
 from schemas.card import IntendedUse, ModelCard
 from schemas.events import ImageObserved
 from schemas.refusals import Code
@@ -113,9 +114,11 @@ def _violated(use: IntendedUse, header: ImageHeader) -> tuple[Code, str] | None:
 def is_our_own(header: ImageHeader, event: ImageObserved) -> bool:
     """Whether this system made the object (a result that a PACS sent back): never inferred again.
 
-    A picture that our sender wrapped as DX is somebody's picture and is not meant.
+    By its UID, which a PACS keeps, and by its equipment. A picture that our sender wrapped as DX is somebody's picture
+    and is not meant.
     """
-    return OWN_EQUIPMENT in header.manufacturer.lower() and not event.wrapped
+    ours = OWN_EQUIPMENT in header.manufacturer.lower() and not event.wrapped
+    return ids.is_own_uid(event.object_id) or ours
 
 
 def first_tasks(cards: Iterable[ModelCard]) -> list[ModelCard]:

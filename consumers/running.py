@@ -38,6 +38,28 @@ async def run(process: ConsumerProcess, step: Step, services: Needs, stop: async
         log.info("ended")
 
 
+async def run_with(
+    process: ConsumerProcess,
+    step: Step,
+    services: Needs,
+    work: Callable[[], Coroutine[None, None, None]],
+    stop: asyncio.Event,
+) -> None:
+    """Runs the step as `run` does and `work` beside it; when the work breaks, the step ends and the error comes out."""
+    both_stop = asyncio.Event()
+    working, stopping = asyncio.ensure_future(work()), asyncio.ensure_future(stop.wait())
+    for each in (working, stopping):
+        each.add_done_callback(lambda _: both_stop.set())
+    try:
+        await run(process, step, services, both_stop)
+        if working.done():
+            working.result()
+    finally:
+        for each in (working, stopping):
+            each.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+
+
 async def run_beside(
     process: ConsumerProcess, work: Callable[[], Coroutine[None, None, None]], stop: asyncio.Event
 ) -> None:

@@ -25,8 +25,8 @@ WARNING_DOES_NOT_MATCH = 0xB007
 
 MEDIA_TYPE = "application/dicom"
 
-IMPLEMENTATION_CLASS_UID = "2.25.147696067055883007040294810252679740304"
-"""Made from a UUID (PS3.5 B.2). Fixed, so that the same data set is the same file, and so the same blob, whatever
+IMPLEMENTATION_CLASS_UID = ids.DICOM_ROOT
+"""Fixed, so that the same data set is the same file, and so the same blob, whatever
 release of a library is installed."""
 
 

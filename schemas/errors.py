@@ -11,10 +11,12 @@ ClinstreamError
 │   ├── DatabaseUnavailable  PostgreSQL cannot be reached or is shutting down
 │   ├── StoreUnavailable     the object store cannot be reached or is full
 │   ├── ServerDown           Triton is down, not ready, or has not loaded the model
-│   └── Overloaded           Triton's queue is full or a deadline passed; back off, then retry
+│   ├── Overloaded           Triton's queue is full or a deadline passed; back off, then retry
+│   └── ReceiverAway         a PACS or FHIR server that results are sent to does not take them now
 ├── StepFailed               a step gave up on an event that it could read; kept in dead.failed for replay
 │   ├── InvalidForModel      the model itself refused the tensor
-│   └── MissingObject        the object store no longer holds what an event refers to
+│   ├── MissingObject        the object store no longer holds what an event refers to
+│   └── ReceiverRefused      a PACS or FHIR server does not take a result, and hardly will
 └── Conflict                 the world is not as the caller assumes (a second process of one identity, ...)
 """
 
@@ -71,6 +73,10 @@ class Overloaded(Unavailable):
     """Triton answers that its queue is full, or the client's deadline passed."""
 
 
+class ReceiverAway(Unavailable):
+    """A receiver of results does not answer, or asks to come again."""
+
+
 class StepFailed(ClinstreamError):
     """A step gave up on an event that it could read."""
 
@@ -81,6 +87,10 @@ class InvalidForModel(StepFailed):
 
 class MissingObject(StepFailed):
     """The object store no longer holds what an event refers to."""
+
+
+class ReceiverRefused(StepFailed):
+    """A receiver of results refuses one, or us."""
 
 
 class Conflict(ClinstreamError):

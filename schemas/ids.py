@@ -10,6 +10,9 @@ from schemas.errors import Unprocessable
 
 NAMESPACE = UUID("6f1d3a52-7c0e-5b44-9a86-2f3f0c1e7b90")
 
+DICOM_ROOT = "2.25.147696067055883007040294810252679740304"
+"""The root of every UID that this system makes (PS3.5 B.2, from a UUID); 44 characters, so 19 digits may follow."""
+
 SIMULATED = "simulated:"
 """Prefix of the object ids of injected data: it shares no identity with the clinical object that it may repeat."""
 
@@ -114,3 +117,18 @@ def clinician_id(key: bytes, name: str) -> str:
 def metrics_id(subject: str, simulated: bool, days: int, ends_on: date, revision: int) -> UUID:
     """Id of one revision of a wearer's glycaemic metrics; sent again it is the same."""
     return uuid5(NAMESPACE, f"metrics\n{SIMULATED if simulated else ''}{subject}\n{days}\n{ends_on}\n{revision}")
+
+
+def own_uid(*parts: str) -> str:
+    """A DICOM UID under our root, the same for the same parts: about 63 bits of their hash behind it, 64 characters."""
+    return f"{DICOM_ROOT}.{int(sha256_hex(chr(10).join(parts).encode()), 16) % 10**19}"
+
+
+def is_own_uid(uid: str) -> bool:
+    """Whether this system made the object of that UID; also behind the mark of an injected one."""
+    return uid.removeprefix(SIMULATED).startswith(f"{DICOM_ROOT}.")
+
+
+def export_id(result: UUID, action: str, change: str, destination: str) -> UUID:
+    """Id of one sending to one destination; `change` tells one amendment of a result from another."""
+    return uuid5(NAMESPACE, f"export\n{result}\n{action}\n{change}\n{destination}")

@@ -97,11 +97,12 @@ STEPS = (
     "record",
     "overrides",
     "studies",
+    "exports",
     "loop",
 )
 DOORS = ("door-dicom", "door-http", "door-folder")
 RESULT_WRITERS = ("record", "signals", "glucose", "loop")
-RESULT_READERS = ("imaging-follow-up", "subscribers")
+RESULT_READERS = ("imaging-follow-up", "exports", "subscribers")
 
 FIXED: tuple[Topic, ...] = (
     Topic(

@@ -8,6 +8,8 @@ from adapters.database.migrating import expected_revision, migrate
 from adapters.database.records import (
     Correction,
     DaySums,
+    Export,
+    ExportState,
     Followable,
     ImageIdentity,
     Key,
@@ -45,6 +47,8 @@ __all__ = [
     "Correction",
     "Database",
     "DaySums",
+    "Export",
+    "ExportState",
     "Followable",
     "GlucoseViews",
     "ImageIdentity",

@@ -12,6 +12,7 @@ from adapters.clock import Clock
 from adapters.database import (
     assessments,
     comparisons,
+    exports,
     identities,
     outbox,
     outcomes,
@@ -29,6 +30,8 @@ from adapters.database.engine import Transactions, make_engine
 from adapters.database.glucose_views import GlucoseViews
 from adapters.database.records import (
     Correction,
+    Export,
+    ExportState,
     Followable,
     ImageIdentity,
     Key,
@@ -399,6 +402,49 @@ class Database:
     async def end_order(self, number: int, refused: str = "") -> None:
         """Marks an order as done, or as refused for a reason."""
         await self._transactions.run(lambda c: versions.end_order(c, number, refused, self._clock.now()))
+
+    async def file_exports(self, rows: Sequence[Export]) -> int:
+        """Queues sendings; one that was filed before stays as it is. Returns how many were new."""
+        if not rows:
+            return 0
+        return await self._transactions.run(lambda c: exports.file(c, rows))
+
+    async def claim_exports(self, limit: int, lease: timedelta) -> list[Export]:
+        """Takes sendings that are due, urgent ones first; they come back when the lease ends and they still wait."""
+        return await self._transactions.run(lambda c: exports.claim(c, limit, lease, self._clock.now()))
+
+    async def end_export(self, export_id: UUID, state: ExportState, reason: str, sent: Sequence[str] = ()) -> None:
+        """Notes how a sending ended."""
+        await self._transactions.run(lambda c: exports.end(c, export_id, state, reason, sent, self._clock.now()))
+
+    async def put_off_export(self, export_id: UUID, until: datetime, reason: str, refusals: int) -> None:
+        """Notes why a sending did not succeed, and when it is due again."""
+        await self._transactions.run(lambda c: exports.put_off(c, export_id, until, reason, refusals))
+
+    async def exports(
+        self, *, state: ExportState | None = None, result: UUID | None = None, limit: int = 50
+    ) -> list[Export]:
+        """The newest sendings."""
+        return await self._transactions.run(lambda c: exports.every(c, state=state, result=result, limit=limit))
+
+    async def delivered(self, result: UUID, destination: str) -> list[tuple[str, str, list[str]]]:
+        """(action, change, what left) of a result's sendings to a destination that succeeded, oldest first."""
+        return await self._transactions.run(lambda c: exports.delivered(c, result, destination))
+
+    async def waiting_exports(self) -> int:
+        """How many sendings wait."""
+        return await self._transactions.run(exports.waiting)
+
+    async def resend_exports(
+        self, id: UUID, *, destination: str | None, within: timedelta, by_whom: str, why: str
+    ) -> list[UUID]:
+        """Has a sending, or all of a result, made once more within `within` from now, audited; which those are."""
+        now = self._clock.now()
+        return await self._transactions.run(
+            lambda c: exports.resend(
+                c, id, destination=destination, until=now + within, by_whom=by_whom, why=why, now=now
+            )
+        )
 
 
 async def _probe(connection: AsyncConnection) -> None:

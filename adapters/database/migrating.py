@@ -53,6 +53,7 @@ PRIVILEGES = {
     "study_objects": "SELECT, INSERT",
     "commitments": "SELECT, INSERT, UPDATE",
     "rejections": "SELECT, INSERT",
+    "exports": "SELECT, INSERT, UPDATE",
 }
 
 

@@ -61,6 +61,8 @@ class Meters:
         self.door_seconds = self._make("door_seconds", Histogram)
         self.glucose_entries = self._make("glucose_entries", Counter)
         self.wearers_stale_seconds = self._make("wearers_stale_seconds", Gauge)
+        self.exports = self._make("exports", Counter)
+        self.exports_waiting = self._make("exports_waiting", Gauge)
 
     def _make(self, field: str, kind: type[M]) -> M:
         row: Metric = self._rows[field]

@@ -70,4 +70,6 @@ METRICS: tuple[Metric, ...] = (
         "clinstream_glucose_entries_total", "counter", "entries", ("fate",), "entries of glucose uploaders, by fate"
     ),
     Metric("clinstream_wearers_stale_seconds", "gauge", "s", (), "since the door last read uploaders' credentials"),
+    Metric("clinstream_exports_total", "counter", "exports", ("destination", "state"), "tries to send, by their end"),
+    Metric("clinstream_exports_waiting", "gauge", "exports", (), "results that wait to be sent to a destination"),
 )

@@ -14,6 +14,7 @@ from tritonclient import grpc as triton_grpc
 import triton_models
 from adapters import settings as settings_room
 from adapters import topics_admin
+from adapters.settings import Destination, ExportSettings
 from clinstream import processes, status
 from clinstream.embedded import triton
 from clinstream.embedded.home import Home
@@ -112,7 +113,9 @@ def test_down_leaves_no_process_and_no_record(running: stack.RunningStack) -> No
 
 def test_the_process_table_names_the_topics_that_each_step_reads() -> None:
     """A lag shown under the wrong topic would hide a stuck lane."""
-    rows = {row.name: row for row in processes.table(settings_room.load(Path("/nonexistent")))}
+    alone = settings_room.load(Path("/nonexistent"))
+    sending = ExportSettings(destinations={"pacs": Destination()})
+    rows = {row.name: row for row in processes.table(alone.model_copy(update={"exports": sending}))}
     assert {name for name, row in rows.items() if row.topics} == set(pipelines.PIPELINES)
     readers = {row.name: row.readers for row in topics.topics(triton_models.discover())}
     for name, row in rows.items():

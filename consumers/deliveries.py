@@ -1,0 +1,173 @@
+"""The export queue, emptied: each row is built from the stored image, sent, and ends in a state.
+
+A row is taken under a lease, so a crash costs a pause and a second sending of the same objects, which a receiver knows
+by their UIDs. A receiver that is away is asked again, less and less often, until the row's time is over.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from adapters import telemetry
+from adapters.clock import Clock
+from adapters.database import Export, ExportState, Followable, StoredResult
+from adapters.pixels import BlobStore
+from adapters.receivers import Parcel, Receipt, Receiver, open_receiver
+from adapters.settings import Destination, ExportSettings
+from adapters.stored_image import DICOM
+from consumers.exporting import account
+from schemas.card import ModelCard
+from schemas.errors import MissingObject, ReceiverAway, RejectedInput, StepFailed, Unavailable
+
+T = TypeVar("T")
+
+log = telemetry.logger("deliveries")
+
+AT_ONCE = 4
+LEASE = timedelta(minutes=5)
+IDLE_S = 1.0
+AWAY_S = 2.0
+FIRST_PAUSE_S = 2.0
+LONGEST_PAUSE_S = 300.0
+REFUSALS = 3
+"""A refusal is asked again this often: it may be a configuration that somebody is about to mend."""
+
+
+class Queue(Protocol):
+    """The part of the database that is used here; every call raises DatabaseUnavailable."""
+
+    async def claim_exports(self, limit: int, lease: timedelta) -> list[Export]: ...
+    async def end_export(self, export_id: UUID, state: ExportState, reason: str, sent: Sequence[str] = ()) -> None: ...
+    async def put_off_export(self, export_id: UUID, until: datetime, reason: str, refusals: int) -> None: ...
+    async def delivered(self, result: UUID, destination: str) -> list[tuple[str, str, list[str]]]: ...
+    async def waiting_exports(self) -> int: ...
+    async def result(self, result_id: UUID) -> StoredResult | None: ...
+    async def followable(self, result_ids: Sequence[UUID]) -> dict[UUID, Followable]: ...
+
+
+class _Over(Exception):
+    """This row needs no sending, or can have none any more."""
+
+    def __init__(self, state: ExportState, reason: str) -> None:
+        super().__init__(reason)
+        self.state: ExportState = state
+        self.reason = reason
+
+
+class Deliveries:
+    """Sends what is due, for ever. Several may run: rows under another's lease are left out."""
+
+    def __init__(
+        self,
+        cards: Mapping[str, ModelCard],
+        settings: ExportSettings,
+        queue: Queue,
+        store: BlobStore,
+        threads: Executor,
+        clock: Clock,
+        receiver: Callable[[Destination], Receiver] = open_receiver,
+    ) -> None:
+        self._cards, self._settings, self._queue = cards, settings, queue
+        self._store, self._threads, self._clock, self._receiver = store, threads, clock, receiver
+
+    async def run(self) -> None:
+        """Ends by cancellation; waits while the database is away."""
+        while True:
+            try:
+                worked = await self.once()
+                telemetry.metrics().exports_waiting.set(await self._queue.waiting_exports())
+            except Unavailable as error:
+                log.warning("deliveries wait", reason=type(error).__name__)
+                await self._clock.sleep(AWAY_S)
+                continue
+            if not worked:
+                await self._clock.sleep(IDLE_S)
+
+    async def once(self) -> int:
+        """Tries what is due, a few side by side, and returns how many; raises Unavailable of the database or store."""
+        due = await self._queue.claim_exports(AT_ONCE, LEASE)
+        await asyncio.gather(*(self._deliver(row) for row in due))
+        return len(due)
+
+    async def _deliver(self, row: Export) -> None:
+        try:
+            parcel, destination = await self._parcel(row), self._settings.destinations[row.destination]
+            receipt = await self._in_thread(lambda: self._receiver(destination).deliver(parcel))
+        except _Over as over:
+            await self._end(row, over.state, over.reason)
+        except ReceiverAway as error:
+            await self._again(row, str(error), row.refusals)
+        except Unavailable:
+            raise  # the database or the store is away: the lease brings the row back
+        except (RejectedInput, MissingObject) as error:
+            await self._end(row, "failed", str(error))
+        except StepFailed as error:
+            await self._refused(row, str(error))
+        except Exception as error:  # a bad row must not hold up its neighbours
+            log.error("a sending broke", export=str(row.export_id), error=type(error).__name__)
+            await self._refused(row, f"sending ended with an unexpected {type(error).__name__}")
+        else:
+            await self._sent(row, receipt)
+
+    async def _parcel(self, row: Export) -> Parcel:
+        if self._clock.now() > row.until:
+            raise _Over("failed", "its time is over" + (f"; last: {row.reason}" if row.reason else ""))
+        if row.destination not in self._settings.destinations:
+            raise ReceiverAway("no destination of this name is configured")
+        stored, before = await self._queue.result(row.result_id), await self._before(row)
+        if stored is None:
+            raise ReceiverAway("the database does not know the result; `clinstream rebuild` makes it anew")
+        if stored.withdrawn_at is not None and row.action != "withdraw":
+            raise _Over("cancelled", "the result was withdrawn before")
+        image = (await self._queue.followable([row.result_id]))[row.result_id].image
+        if image is None:
+            raise ReceiverAway("the database does not know the image; `clinstream rebuild` makes it anew")
+        if image.media_type != DICOM:
+            raise _Over("cancelled", "the image is a picture that belongs to no study")
+        data = await self._store.get(image.blob_uri)
+        return await self._in_thread(lambda: self._built(row, stored, data, before))
+
+    async def _before(self, row: Export) -> list[str]:
+        """The changes that the destination was told of; an amendment of what never left is not sent."""
+        if row.action == "publish":
+            return []
+        delivered = await self._queue.delivered(row.result_id, row.destination)
+        if not any(action == "publish" for action, _, _ in delivered):
+            raise _Over("cancelled", "the result itself was never sent there")
+        return [change for action, change, _ in delivered if action == "amend"]
+
+    def _built(self, row: Export, stored: StoredResult, data: bytes, before: list[str]) -> Parcel:
+        """Runs in a thread; the library that writes reports is imported here, by the one process that needs it."""
+        from consumers.exporting import package
+
+        told_at = None if row.action == "publish" else row.filed_at.timestamp()
+        changed = row.changed if row.action == "amend" else {}
+        what = account.of_result(
+            stored.result, self._cards.get(row.task), told_at=told_at, change=row.change, changed=changed
+        )
+        return package.taken_back(what, data, before) if row.action == "withdraw" else package.told(what, data)
+
+    async def _sent(self, row: Export, receipt: Receipt) -> None:
+        await self._end(row, "confirmed" if receipt.confirmed else "sent", receipt.note, receipt.ids)
+
+    async def _refused(self, row: Export, reason: str) -> None:
+        if row.refusals + 1 >= REFUSALS:
+            await self._end(row, "failed", reason)
+        else:
+            await self._again(row, reason, row.refusals + 1)
+
+    async def _again(self, row: Export, reason: str, refusals: int) -> None:
+        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(row.attempts - 1, 10))
+        telemetry.metrics().exports.labels(destination=row.destination, state="again").inc()
+        await self._queue.put_off_export(row.export_id, self._clock.now() + timedelta(seconds=pause), reason, refusals)
+
+    async def _end(self, row: Export, state: ExportState, reason: str, sent: Sequence[str] = ()) -> None:
+        await self._queue.end_export(row.export_id, state, reason, sent)
+        telemetry.metrics().exports.labels(destination=row.destination, state=state).inc()
+        log.info("a result left" if sent else "a result stays", export=str(row.export_id), state=state, reason=reason)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)

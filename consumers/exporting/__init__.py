@@ -1,0 +1,1 @@
+"""Results as a hospital's systems read them: DICOM reports and pictures, FHIR resources; nothing is sent here."""

@@ -1,0 +1,37 @@
+"""Codes of findings, and how a presence is said; labels without a code of a standard get one of our own scheme."""
+
+from pydicom.sr.coding import Code
+
+FINDINGS = {
+    "pneumonia": Code("233604007", "SCT", "Pneumonia"),
+    "bacterial_pneumonia": Code("53084003", "SCT", "Bacterial pneumonia"),
+    "viral_pneumonia": Code("75570004", "SCT", "Viral pneumonia"),
+    "tuberculosis": Code("154283005", "SCT", "Pulmonary tuberculosis"),
+    "fracture": Code("125605004", "SCT", "Fracture of bone"),
+}
+NOTHING_FOUND = frozenset({"normal", "no_finding", "healthy"})
+OWN_SCHEME = "99CLINSTREAM"
+
+PRESENCE = Code("705057003", "SCT", "Presence")
+PRESENT = Code("52101004", "SCT", "Present")
+ABSENT = Code("2667000", "SCT", "Absent")
+INDETERMINATE = Code("82334004", "SCT", "Indeterminate")
+
+CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
+PERCENT = Code("%", "UCUM", "%")
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+
+OUTCOME = Code("111064", "DCM", "Summary of Detections")
+SUCCEEDED_WITHOUT = Code("111241", "DCM", "All algorithms succeeded; without findings")
+SUCCEEDED_WITH = Code("111242", "DCM", "All algorithms succeeded; with findings")
+NONE_SUCCEEDED = Code("111245", "DCM", "No algorithms succeeded; without findings")
+
+ASSESSMENT = Code("122776", "DCM", "Disagreement with prior findings")
+REJECTED = Code("113001", "DCM", "Rejected for Quality Reasons")
+
+PROCEDURE = Code("363679005", "SCT", "Imaging")
+
+
+def of_label(label: str) -> Code:
+    """The code of a model's label."""
+    return FINDINGS.get(label) or Code(label.upper()[:16], OWN_SCHEME, label.replace("_", " ").capitalize()[:64])

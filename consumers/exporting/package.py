@@ -1,0 +1,36 @@
+"""Everything that leaves for one result, put together from the stored image and the account of the result."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters import dicom_reading, imaging
+from adapters.receivers import Parcel
+from consumers.exporting import picture, rejection, report, resources, source
+from consumers.exporting.account import Account
+
+
+def told(account: Account, data: bytes) -> Parcel:
+    """Report, picture and resources of a result or of an assessment; raises Unprocessable for an image that cannot be
+    read any more."""
+    image = source.read(data)
+    made = [report.build(account, image), picture.build(account, image, _shown(data))]
+    return _parcel(image, made, resources.bundle(account, image))
+
+
+def taken_back(account: Account, data: bytes, changes: list[str]) -> Parcel:
+    """The rejection note of a withdrawn result and its resources, entered in error; `changes`: what was told since."""
+    image = source.read(data)
+    made = [rejection.build(account, image, changes)]
+    return _parcel(image, made, resources.bundle(account, image, withdrawn=True))
+
+
+def _parcel(image: source.SourceImage, made: list[Any], bundle: dict[str, Any]) -> Parcel:
+    return Parcel(str(image.stand_in.StudyInstanceUID), tuple(made), bundle)
+
+
+def _shown(data: bytes) -> npt.NDArray[np.uint8]:
+    decoded = dicom_reading.decode(dicom_reading.open_dicom(data))
+    colour = imaging.to_colour(decoded)
+    return imaging.to_display(decoded) if colour is None else colour

@@ -1,0 +1,51 @@
+"""The rejection note of a withdrawn result: a Key Object Selection (IHE IOCM) that names what is not to be used."""
+
+from highdicom import ko
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+
+from consumers.exporting import codes
+from consumers.exporting.account import PURPOSE, Account
+from consumers.exporting.report import MANUFACTURER, date
+from consumers.exporting.source import SourceImage, stamp
+from schemas import ids
+
+SERIES_NUMBER = 9702
+
+
+def build(account: Account, source: SourceImage, changes: list[str]) -> Dataset:
+    """The note over the first report and picture, and over those of each assessment in `changes`."""
+    rejected = [each for change in ["", *changes] for each in _told(account, change, source)]
+    made = ko.KeyObjectSelectionDocument(
+        evidence=rejected,
+        content=ko.KeyObjectSelection(
+            document_title=codes.REJECTED,
+            referenced_objects=rejected,
+            description="The result was withdrawn and must not be used.",
+        ),
+        series_instance_uid=account.uid("ko series"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=account.uid("ko"),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        series_description=f"{PURPOSE}: withdrawn"[:64],
+        manufacturer_model_name=account.result.task,
+        software_versions=f"{account.result.task} {account.result.answer.version}",
+        device_serial_number=account.result.answer.version,
+    )
+    date(made, stamp(account.told_at))
+    source.lend(made)
+    return made
+
+
+def _told(account: Account, change: str, source: SourceImage) -> list[Dataset]:
+    """Stand-ins for the report and the picture of one telling."""
+    found = []
+    for what, sop_class in (("sr", Comprehensive3DSRStorage), ("sc", SecondaryCaptureImageStorage)):
+        each = Dataset()
+        each.update(source.stand_in)
+        each.SOPClassUID = sop_class
+        each.SOPInstanceUID = ids.own_uid(what, str(account.result.result_id), change)
+        each.SeriesInstanceUID = ids.own_uid(f"{what} series", str(account.result.result_id), change)
+        found.append(each)
+    return found

@@ -1,0 +1,147 @@
+"""A result as a DICOM structured report: Comprehensive 3D SR after TID 1500 (PS3.16), unverified and preliminary."""
+
+from datetime import datetime
+
+from highdicom import sr
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, Comprehensive3DSRStorage
+
+from consumers.exporting import codes
+from consumers.exporting.account import PURPOSE, Account, Presence, Statement
+from consumers.exporting.source import SourceImage, stamp
+from schemas import ids
+
+MANUFACTURER = "clinstream"
+SERIES_NUMBER = 9700
+PRESENCES: dict[Presence, Code] = {
+    "present": codes.PRESENT,
+    "absent": codes.ABSENT,
+    "indeterminate": codes.INDETERMINATE,
+}
+CONCLUSION = Code("121077", "DCM", "Conclusion")
+
+
+def build(account: Account, source: SourceImage) -> Dataset:
+    """The report of a result; of an assessment, an amended one that names the first as its predecessor."""
+    observed = sr.ObservationContext(observer_device_context=_device(account))
+    image = source.stand_in
+    content = sr.MeasurementReport(
+        observation_context=observed,
+        procedure_reported=_procedure(source),
+        imaging_measurements=[_group(account, statement, image) for statement in account.statements],
+        title=Code("126000", "DCM", "Imaging Measurement Report"),
+    )
+    made = sr.Comprehensive3DSR(
+        evidence=[image],
+        content=content,
+        series_instance_uid=account.uid("sr series"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=account.uid("sr"),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        series_description=f"{PURPOSE}: {account.title}"[:64],
+        software_versions=_software(account),
+        manufacturer_model_name=account.result.task,
+        device_serial_number=account.result.answer.version,
+    )
+    if account.change:
+        made.PredecessorDocumentsSequence = [_predecessor(account, source)]
+    date(made, stamp(account.told_at))
+    source.lend(made)
+    return made
+
+
+def date(made: Dataset, moment: datetime) -> None:
+    """Dates of the result and not of the telling: a second telling is the same object."""
+    for what in ("Content", "InstanceCreation", "Series"):
+        setattr(made, f"{what}Date", moment.strftime("%Y%m%d"))
+        setattr(made, f"{what}Time", moment.strftime("%H%M%S.%f"))
+
+
+def first_report(account: Account) -> str:
+    """The SOP Instance UID of the report that told the result at first."""
+    return ids.own_uid("sr", str(account.result.result_id), "")
+
+
+def _group(account: Account, statement: Statement, image: Dataset) -> sr.MeasurementsAndQualitativeEvaluations:
+    """TID 1501: one finding of the whole image, with what found it, how sure it is, and what became of the run."""
+    answer = account.result.answer
+    summary = codes.SUCCEEDED_WITH if account.found else codes.SUCCEEDED_WITHOUT
+    evaluations = [
+        sr.QualitativeEvaluation(codes.PRESENCE, PRESENCES[statement.presence]),
+        sr.QualitativeEvaluation(codes.OUTCOME, summary),
+    ]
+    if label := account.changed.get("label", ""):
+        evaluations.append(sr.QualitativeEvaluation(codes.ASSESSMENT, codes.of_label(label)))
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=UID(ids.own_uid("tracking", str(account.result.result_id), statement.label)),
+            identifier=f"{account.result.task}/{statement.label}",
+        ),
+        finding_type=codes.of_label(statement.label),
+        algorithm_id=sr.AlgorithmIdentification(
+            name=account.result.task,
+            version=answer.version,
+            family=codes.ARTIFICIAL_INTELLIGENCE,
+            manufacturer=MANUFACTURER,
+            parameters=[f"threshold={answer.threshold:g}", f"preprocessing={answer.preprocessing_version}"],
+        ),
+        measurements=[sr.Measurement(name=codes.CERTAINTY, value=percent(statement.probability), unit=codes.PERCENT)],
+        qualitative_evaluations=evaluations,
+        source_images=[
+            sr.SourceImageForMeasurementGroup(
+                referenced_sop_class_uid=image.SOPClassUID, referenced_sop_instance_uid=image.SOPInstanceUID
+            )
+        ],
+    )
+
+
+def percent(probability: float) -> float:
+    """A probability as the report says it: percent, to four decimals."""
+    return round(100.0 * probability, 4)
+
+
+def _device(account: Account) -> sr.ObserverContext:
+    answer = account.result.answer
+    return sr.ObserverContext(
+        observer_type=Code("121007", "DCM", "Device"),
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=UID(ids.own_uid("device", answer.task, answer.version)),
+            name=MANUFACTURER,
+            manufacturer_name=MANUFACTURER,
+            model_name=answer.task,
+            serial_number=answer.version,
+        ),
+    )
+
+
+def _software(account: Account) -> str:
+    return f"{account.result.task} {account.result.answer.version}"
+
+
+def _procedure(source: SourceImage) -> Code:
+    """The imaging procedure that the image names, else that it is imaging."""
+    for item in source.dataset.get("ProcedureCodeSequence") or []:
+        value, scheme, meaning = (
+            str(item.get(k) or "") for k in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+        )
+        if value and scheme and meaning and (value + scheme + meaning).isascii():
+            return Code(value, scheme, meaning)
+    return codes.PROCEDURE
+
+
+def _predecessor(account: Account, source: SourceImage) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = Comprehensive3DSRStorage
+    reference.ReferencedSOPInstanceUID = first_report(account)
+    series = Dataset()
+    series.SeriesInstanceUID = ids.own_uid("sr series", str(account.result.result_id), "")
+    series.ReferencedSOPSequence = [reference]
+    study = Dataset()
+    study.StudyInstanceUID = source.stand_in.StudyInstanceUID
+    study.ReferencedSeriesSequence = [series]
+    return study

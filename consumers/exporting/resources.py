@@ -1,0 +1,178 @@
+"""A result as FHIR R4 resources: DiagnosticReport, an Observation a finding, the Device that made it, a Provenance.
+
+Plain mappings for one transaction Bundle of PUTs, so that a second telling changes nothing.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+from pydicom.sr.coding import Code
+
+from consumers.exporting import codes
+from consumers.exporting.account import PURPOSE, Account, Presence, Statement
+from consumers.exporting.report import MANUFACTURER, percent
+from consumers.exporting.source import SourceImage
+from schemas import ids
+
+SYSTEMS = {
+    "SCT": "http://snomed.info/sct",
+    "DCM": "http://dicom.nema.org/resources/ontology/DCM",
+    codes.OWN_SCHEME: "urn:oid:" + ids.DICOM_ROOT,
+}
+DICOM_UID = "urn:dicom:uid"
+IMAGING_REPORT = {"system": "http://loinc.org", "code": "18748-4", "display": "Diagnostic imaging study"}
+PRESENCES: dict[Presence, Code] = {
+    "present": codes.PRESENT,
+    "absent": codes.ABSENT,
+    "indeterminate": codes.INDETERMINATE,
+}
+
+Resource = dict[str, Any]
+
+
+def bundle(account: Account, source: SourceImage, *, withdrawn: bool = False) -> Resource:
+    """The transaction; a withdrawn result is entered in error, an assessed one corrected."""
+    observations = [_observation(account, each, source, withdrawn) for each in account.statements]
+    made = [_device(account), *observations, _report(account, source, observations, withdrawn)]
+    if account.change:
+        made.append(_provenance(account, observations))
+    return {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [
+            {"resource": each, "request": {"method": "PUT", "url": f"{each['resourceType']}/{each['id']}"}}
+            for each in made
+        ],
+    }
+
+
+def _observation(account: Account, statement: Statement, source: SourceImage, withdrawn: bool) -> Resource:
+    answer = account.result.answer
+    status = "entered-in-error" if withdrawn else "corrected" if account.change else "preliminary"
+    found: Resource = {
+        "resourceType": "Observation",
+        "id": _id(account, "observation", statement.label),
+        "identifier": [_uid(ids.own_uid("tracking", str(account.result.result_id), statement.label))],
+        "status": status,
+        "category": [_concept_of("http://terminology.hl7.org/CodeSystem/observation-category", "imaging", "Imaging")],
+        "code": _concept(codes.of_label(statement.label)),
+        "subject": _patient(source),
+        "derivedFrom": [_study(source)],
+        "effectiveDateTime": _time(answer.hops["observed"]),
+        "issued": _time(account.made_at),
+        "valueCodeableConcept": _concept(PRESENCES[statement.presence]),
+        "device": {"reference": f"Device/{_device_id(account)}"},
+        "method": _concept(codes.ARTIFICIAL_INTELLIGENCE),
+        "note": [{"text": f"{PURPOSE}. {answer.notice}"}],
+        "component": [
+            {
+                "code": _concept(codes.CERTAINTY),
+                "valueQuantity": {
+                    "value": percent(statement.probability),
+                    "unit": "%",
+                    "system": "http://unitsofmeasure.org",
+                    "code": "%",
+                },
+            }
+        ],
+    }
+    if account.changed:
+        found["note"].append({"text": f"Assessed by a clinician: {_said(account)}"})
+    return found
+
+
+def _report(account: Account, source: SourceImage, observations: list[Resource], withdrawn: bool) -> Resource:
+    status = "entered-in-error" if withdrawn else "amended" if account.change else "preliminary"
+    found: Resource = {
+        "resourceType": "DiagnosticReport",
+        "id": str(account.result.result_id),
+        "identifier": [
+            _uid(ids.own_uid("sr", str(account.result.result_id), "")),
+        ],
+        "status": status,
+        "category": [_concept_of("http://terminology.hl7.org/CodeSystem/v2-0074", "RAD", "Radiology")],
+        "code": {"coding": [IMAGING_REPORT], "text": account.title},
+        "subject": _patient(source),
+        "effectiveDateTime": _time(account.result.answer.hops["observed"]),
+        "issued": _time(account.made_at),
+        "imagingStudy": [_study(source)],
+        "result": [{"reference": f"Observation/{each['id']}"} for each in observations],
+        "conclusion": f"{PURPOSE}: {account.title}: {account.conclusion}",
+        "conclusionCode": [
+            _concept(codes.of_label(each.label)) for each in account.statements if each.presence == "present"
+        ],
+    }
+    if number := source.text("AccessionNumber"):
+        kind = _concept_of("http://terminology.hl7.org/CodeSystem/v2-0203", "ACSN", "Accession ID")
+        found["basedOn"] = [{"type": "ServiceRequest", "identifier": {"type": kind, "value": number}}]
+    return {name: value for name, value in found.items() if value != []}
+
+
+def _device(account: Account) -> Resource:
+    answer = account.result.answer
+    return {
+        "resourceType": "Device",
+        "id": _device_id(account),
+        "identifier": [_uid(ids.own_uid("device", answer.task, answer.version))],
+        "manufacturer": MANUFACTURER,
+        "deviceName": [{"name": answer.task, "type": "model-name"}],
+        "type": _concept(codes.ARTIFICIAL_INTELLIGENCE),
+        "version": [{"value": answer.version}],
+    }
+
+
+def _provenance(account: Account, observations: list[Resource]) -> Resource:
+    """Who stands behind the correction: a clinician, whose name stays here; the pseudonym is in the override."""
+    return {
+        "resourceType": "Provenance",
+        "id": _id(account, "provenance", account.change),
+        "target": [{"reference": f"Observation/{each['id']}"} for each in observations],
+        "recorded": _time(account.told_at),
+        "activity": _concept_of("http://terminology.hl7.org/CodeSystem/v3-DataOperation", "UPDATE", "revise"),
+        "agent": [{"who": {"display": "a clinician, through the review door"}}],
+        "reason": [{"text": _said(account)}],
+    }
+
+
+def _said(account: Account) -> str:
+    verdict, label = account.changed.get("assessment", ""), account.changed.get("label", "")
+    return ", ".join(each.replace("_", " ") for each in (verdict, label) if each)
+
+
+def _patient(source: SourceImage) -> Resource:
+    """The patient by identifier: which resource that is, the server knows."""
+    named: Resource = {"value": source.text("PatientID") or "unknown"}
+    if issuer := source.text("IssuerOfPatientID"):
+        named["assigner"] = {"display": issuer}
+    return {"type": "Patient", "identifier": named}
+
+
+def _study(source: SourceImage) -> Resource:
+    return {"type": "ImagingStudy", "identifier": _uid(str(source.stand_in.StudyInstanceUID))}
+
+
+def _uid(uid: str) -> Resource:
+    return {"system": DICOM_UID, "value": f"urn:oid:{uid}"}
+
+
+def _concept(code: Code) -> Resource:
+    return _concept_of(SYSTEMS[code.scheme_designator], code.value, code.meaning)
+
+
+def _concept_of(system: str, code: str, display: str) -> Resource:
+    return {"coding": [{"system": system, "code": code, "display": display}]}
+
+
+def _device_id(account: Account) -> str:
+    answer = account.result.answer
+    return str(uuid5(ids.NAMESPACE, f"device\n{answer.task}\n{answer.version}"))
+
+
+def _id(account: Account, kind: str, name: str) -> str:
+    result: UUID = account.result.result_id
+    return str(uuid5(ids.NAMESPACE, f"fhir\n{kind}\n{result}\n{name}"))
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
