@@ -43,7 +43,9 @@ def build(account: Account, source: SourceImage, shown: npt.NDArray[np.uint8]) -
     made.BurnedInAnnotation = "YES"
     made.ImageType = ["DERIVED", "SECONDARY"]
     made.ConversionType = "WSD"
-    date(made, stamp(account.told_at))
+    moment = stamp(account.told_at)
+    date(made, moment)
+    made.DateOfSecondaryCapture, made.TimeOfSecondaryCapture = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S.%f")
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.stand_in.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.stand_in.SOPInstanceUID

@@ -1,5 +1,7 @@
 """The rejection note of a withdrawn result: a Key Object Selection (IHE IOCM) that names what is not to be used."""
 
+import copy
+
 from highdicom import ko
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
@@ -42,8 +44,7 @@ def _told(account: Account, change: str, source: SourceImage) -> list[Dataset]:
     """Stand-ins for the report and the picture of one telling."""
     found = []
     for what, sop_class in (("sr", Comprehensive3DSRStorage), ("sc", SecondaryCaptureImageStorage)):
-        each = Dataset()
-        each.update(source.stand_in)
+        each = copy.deepcopy(source.stand_in)
         each.SOPClassUID = sop_class
         each.SOPInstanceUID = ids.own_uid(what, str(account.result.result_id), change)
         each.SeriesInstanceUID = ids.own_uid(f"{what} series", str(account.result.result_id), change)

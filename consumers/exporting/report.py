@@ -60,6 +60,8 @@ def date(made: Dataset, moment: datetime) -> None:
     for what in ("Content", "InstanceCreation", "Series"):
         setattr(made, f"{what}Date", moment.strftime("%Y%m%d"))
         setattr(made, f"{what}Time", moment.strftime("%H%M%S.%f"))
+    for equipment in made.get("ContributingEquipmentSequence", []):
+        equipment.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S.%f%z")
 
 
 def first_report(account: Account) -> str:

@@ -1,0 +1,216 @@
+"""What is said of a result as DICOM report, picture, rejection note and FHIR resources (CC20, CC26)."""
+
+import io
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import pydicom
+import pytest
+from fhir.resources.R4B.bundle import Bundle
+from pydicom.dataset import Dataset
+
+import triton_models
+from consumers.exporting import account, codes, package
+from consumers.exporting.source import TAGS
+from schemas import ids
+from schemas.errors import Unprocessable
+from tests.support.dicom_objects import EXPLICIT, IMPLICIT
+from tests.support.results_out import CHEST, chest, chest_result, program
+
+CARD = triton_models.discover()[CHEST].card
+# "Yamada^Tarou" in Latin, ideographic and phonetic writing (PS3.5 H.3.1), and a name in Latin-1.
+JAPANESE = b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B"
+LATIN_1 = "Buc^Jérôme".encode("latin-1")
+
+
+def told(data: bytes, **changes: Any) -> tuple[Dataset, Dataset, dict[str, Any]]:
+    """Report, picture and bundle of a result."""
+    parcel = package.told(account.of_result(chest_result(observed=1.79e9, **changes), CARD), data)
+    report, picture = parcel.objects
+    return report, picture, dict(parcel.bundle)
+
+
+def file(made: Dataset) -> bytes:
+    kept = io.BytesIO()
+    made.save_as(kept, enforce_file_format=True)
+    return kept.getvalue()
+
+
+def values(made: Dataset, name: str) -> list[Any]:
+    """What the content items of that concept say, anywhere in the tree."""
+    found = []
+    for item in made.get("ContentSequence", []):
+        concept = item.get("ConceptNameCodeSequence")
+        if concept and concept[0].CodeMeaning == name:
+            kind = {"NUM": "MeasuredValueSequence", "CODE": "ConceptCodeSequence", "UIDREF": "UID"}
+            value = item.get(kind.get(item.ValueType, "TextValue"))
+            found.append(
+                float(value[0].NumericValue)
+                if item.ValueType == "NUM"
+                else value[0].CodeMeaning
+                if item.ValueType == "CODE"
+                else str(value)
+            )
+        found += values(item, name)
+    return found
+
+
+def test_the_report_reads_back_to_what_the_model_said(tmp_path: Path) -> None:
+    """CC20: TID 1500 with finding, probability, algorithm and tracking ids, unverified and preliminary."""
+    (tmp_path / "sr.dcm").write_bytes(file(told(chest())[0]))
+    read = highdicom.sr.srread(tmp_path / "sr.dcm")
+    assert isinstance(read, highdicom.sr.Comprehensive3DSR)
+    content = read.content
+    assert isinstance(content, highdicom.sr.MeasurementReport)
+    (group,) = content.get_image_measurement_groups()
+    assert group.finding_type is not None
+    assert group.finding_type.meaning == "Pneumonia"
+    assert group.tracking_identifier == "chest_xray/pneumonia"
+    (certainty,) = group.get_measurements()
+    assert (certainty.value, certainty.unit.value) == (87.3123, "%")
+    (present,) = group.get_qualitative_evaluations(name=codes.PRESENCE)
+    (summary,) = group.get_qualitative_evaluations(name=codes.OUTCOME)
+    assert (present.value, summary.value) == (codes.PRESENT, codes.SUCCEEDED_WITH)
+    assert values(read, "Algorithm Name") == [CHEST]
+    assert values(read, "Algorithm Version") == ["1.0.0"]
+    assert values(read, "Algorithm Family") == ["Artificial Intelligence"]
+    assert (read.VerificationFlag, read.PreliminaryFlag, read.CompletionFlag) == (
+        "UNVERIFIED",
+        "PRELIMINARY",
+        "COMPLETE",
+    )
+    (evidence,) = read.CurrentRequestedProcedureEvidenceSequence
+    referred = evidence.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert referred.ReferencedSOPInstanceUID == chest_result().object_id
+
+
+@pytest.mark.parametrize(
+    ("changes", "presence", "outcome", "status"),
+    [
+        ({"label": "normal", "probability": 0.01}, "Absent", "without findings", "no finding"),
+        ({"probability": 0.2, "abstained": True}, "Indeterminate", "without findings", "undecided (perhaps pneumonia)"),
+    ],
+)
+def test_no_finding_and_no_decision_are_said_too(
+    changes: dict[str, Any], presence: str, outcome: str, status: str
+) -> None:
+    """CC26: an abstention is no finding and no absence of one."""
+    report, _, bundle = told(chest(), **changes)
+    assert values(report, "Presence") == [presence]
+    assert values(report, "Summary of Detections")[0].endswith(outcome)
+    conclusion = next(e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == "DiagnosticReport")
+    assert conclusion["conclusion"].endswith(status)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+@pytest.mark.parametrize(
+    ("charset", "name"), [(b"\\ISO 2022 IR 87", JAPANESE), (b"ISO_IR 100", LATIN_1)], ids=["iso-2022", "latin-1"]
+)
+def test_patient_and_study_are_taken_over_byte_for_byte(charset: bytes, name: bytes, syntax: str) -> None:
+    """CC20: a name in several writings is the PACS's own name, not our idea of it; issuer and accession number too."""
+    plain = pydicom.dcmread(io.BytesIO(chest(syntax=syntax)))
+    plain.SpecificCharacterSet = charset.decode().split("\\") if b"\\" in charset else charset.decode()
+    plain.PatientName = pydicom.valuerep.PersonName(
+        name, encodings=pydicom.charset.convert_encodings(plain.SpecificCharacterSet)
+    )
+    plain.StudyDescription = "Thorax"
+    source = file(plain)
+    assert name in source
+    for made in told(source)[:2]:
+        ours = pydicom.dcmread(io.BytesIO(file(made)), stop_before_pixels=True)
+        theirs = pydicom.dcmread(io.BytesIO(source), stop_before_pixels=True)
+        copied = [tag for tag, _ in TAGS if tag in theirs]
+        assert len(copied) >= 12
+        for tag in copied:
+            raw_ours, raw_theirs = ours.get_item(tag), theirs.get_item(tag)
+            assert raw_ours.value == raw_theirs.value, tag
+        assert str(ours.PatientName) == str(theirs.PatientName)
+
+
+def test_one_result_is_the_same_objects_however_often_it_is_told() -> None:
+    """CC20: idempotent; and every UID is under our root."""
+    first, again = told(chest()), told(chest())
+    for one, other in zip(first[:2], again[:2], strict=True):
+        assert file(one) == file(other)
+        assert ids.is_own_uid(one.SOPInstanceUID)
+        assert len(one.SOPInstanceUID) <= 64
+        assert one.Manufacturer == "clinstream"
+    assert first[2] == again[2]
+    other_result = told(chest(), version="1.0.1")
+    assert {each.SOPInstanceUID for each in first[:2]}.isdisjoint({each.SOPInstanceUID for each in other_result[:2]})
+
+
+def test_the_picture_says_that_it_is_no_diagnosis() -> None:
+    """CC26: a series of its own with a high number, burned-in text, and a source; the text changes the pixels."""
+    report, picture, _ = told(chest())
+    assert picture.SeriesNumber > 9000
+    assert picture.SeriesDescription.startswith("AI - not for diagnosis")
+    assert picture.BurnedInAnnotation == "YES"
+    assert picture.SeriesInstanceUID != report.SeriesInstanceUID
+    assert picture.StudyInstanceUID == report.StudyInstanceUID
+    assert picture.SourceImageSequence[0].ReferencedSOPInstanceUID == chest_result().object_id
+    drawn = picture.pixel_array
+    assert drawn.shape[1:] == (768, 3)
+    assert (drawn[768:] == (255, 196, 0)).all(axis=2).any(), "the warning is drawn below the image"
+    other = told(chest(), label="normal", probability=0.01)[1].pixel_array
+    assert (drawn[:768] == other[:768]).all()
+    assert (drawn[768:] != other[768:]).any()
+
+
+def test_an_assessment_amends_the_report_and_a_withdrawal_rejects_it() -> None:
+    """CC20: the first report stays and is referred to; the note names everything that was told."""
+    result = chest_result(observed=1.79e9)
+    first = package.told(account.of_result(result, CARD), chest())
+    changed = {"assessment": "rejected", "label": "normal"}
+    later = account.of_result(result, CARD, told_at=1.79e9 + 60, change="o1", changed=changed)
+    amended = package.told(later, chest())
+    before = amended.objects[0].PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert before.ReferencedSOPInstanceUID == first.objects[0].SOPInstanceUID
+    assert values(amended.objects[0], "Disagreement with prior findings") == ["Normal"]
+    gone = package.taken_back(account.of_result(result, CARD, told_at=1.79e9 + 90), chest(), ["o1"])
+    (note,) = gone.objects
+    assert note.ConceptNameCodeSequence[0].CodeValue == "113001"
+    rejected = {
+        item.ReferencedSOPInstanceUID
+        for series in note.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    assert rejected == {each.SOPInstanceUID for each in (*first.objects, *amended.objects)}
+    states = [
+        {e["resource"]["status"] for e in parcel.bundle["entry"] if "status" in e["resource"]}
+        for parcel in (first, amended, gone)
+    ]
+    assert states == [{"preliminary"}, {"corrected", "amended"}, {"entered-in-error"}]
+    urls = [{e["request"]["url"] for e in parcel.bundle["entry"]} for parcel in (first, amended, gone)]
+    assert urls[0] == urls[2]
+    assert urls[0] < urls[1], "the amended bundle has the Provenance besides"
+    for parcel in (first, amended, gone):
+        Bundle.model_validate(dict(parcel.bundle))
+
+
+def test_other_programs_find_no_fault_with_the_objects(tmp_path: Path) -> None:
+    """CC20: dciodvfy has no errors, dsr2html shows the report."""
+    result = chest_result(observed=1.79e9)
+    amended = account.of_result(result, CARD, change="o1", changed={"assessment": "rejected", "label": "pneumonia"})
+    made = [
+        *package.told(account.of_result(result, CARD), chest()).objects,
+        *package.told(amended, chest()).objects,
+        *package.taken_back(account.of_result(result, CARD), chest(), []).objects,
+    ]
+    for number, each in enumerate(made):
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(file(each))
+        judged = subprocess.run([program("dciodvfy"), path], capture_output=True, text=True, check=False)
+        assert "Error" not in judged.stderr + judged.stdout, f"{each.Modality}: {judged.stderr}"
+    page = subprocess.run([program("dsr2html"), tmp_path / "0.dcm"], capture_output=True, text=True, check=True)
+    for words in ("Pneumonia", "87.3123", "Present", "PRELIMINARY", "UNVERIFIED", "Artificial Intelligence"):
+        assert words in page.stdout
+
+
+def test_an_image_that_no_report_can_refer_to_is_said_so() -> None:
+    """CC20: without a series there is nothing to refer to."""
+    result = account.of_result(chest_result(), CARD)
+    with pytest.raises(Unprocessable, match="SeriesInstanceUID"):
+        package.told(result, chest(SeriesInstanceUID=None))
