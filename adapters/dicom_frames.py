@@ -39,7 +39,7 @@ OWN_DECODERS: Final[tuple[tuple[frozenset[str], FrameDecoder], ...]] = (
 def frame_values(dataset: Any, header: ImageHeader) -> tuple[Pixels, str, int]:
     """(stored values, photometric interpretation, bits stored) of the first frame.
 
-    Colours come as RGB, or PALETTE COLOR before its table. Bits above Bits Stored are masked (signed values extended).
+    Colours come as RGB, or PALETTE COLOR before its table. Other bits than those stored are dropped.
     """
     syntax = header.transfer_syntax_uid
     samples = int(dataset.get("SamplesPerPixel", 1) or 1)
@@ -74,7 +74,9 @@ def frame_values(dataset: Any, header: ImageHeader) -> tuple[Pixels, str, int]:
 
 
 def _by_pydicom(dataset: Any, syntax: str) -> Pixels:
-    stored: Pixels = get_decoder(UID(syntax)).as_array(dataset, index=0, raw=False)[0]
+    # It masks by Bits Stored as if High Bit were the bit below: a value higher up would be gone.
+    whole = {"bits_stored": int(dataset.BitsAllocated)} if _bits_below(dataset) else {}
+    stored: Pixels = get_decoder(UID(syntax)).as_array(dataset, index=0, raw=False, **whole)[0]
     return stored
 
 
@@ -94,9 +96,23 @@ def _as_stated(dataset: Any, stored: Pixels, photometric: str, bits: int) -> tup
     width = stored.dtype.itemsize * 8
     if stored.dtype.kind == "f" or not 1 <= bits < width:
         return stored, photometric, width if stored.dtype.kind == "f" else bits
+    below = _bits_below(dataset)
     if stored.dtype.kind == "u":
-        return stored & stored.dtype.type((1 << bits) - 1), photometric, bits
-    return (stored << (width - bits)) >> (width - bits), photometric, bits
+        return (stored >> below) & stored.dtype.type((1 << bits) - 1), photometric, bits
+    return (stored << (width - bits - below)) >> (width - bits), photometric, bits
+
+
+def _bits_below(dataset: Any) -> int:
+    """How many bits of a cell lie below the value: old devices put 12 bits into the upper part of 16 (High Bit 15).
+
+    A codec hands its values out from bit 0 on, so this is asked of data that was stored as cells only.
+    """
+    if str(dataset.file_meta.get("TransferSyntaxUID", "")) not in (*NATIVE, RLE):
+        return 0
+    bits, high = dataset.get("BitsStored", None), dataset.get("HighBit", None)
+    if not isinstance(bits, int) or not isinstance(high, int) or not 1 <= bits <= high < int(dataset.BitsAllocated):
+        return 0
+    return high + 1 - bits
 
 
 def _refuse_short(dataset: Any, header: ImageHeader, samples: int) -> None:

@@ -211,6 +211,7 @@ def _decode(source: DicomObject) -> DecodedImage:
     if photometric == "PALETTE COLOR":
         stored, photometric = apply_color_lut(stored, dataset), "RGB"
         bits = stored.dtype.itemsize * 8
+    photometric = _as_presented(photometric, _text(dataset, "PresentationLUTShape").upper())
     image = DecodedImage(stored, photometric, bits, header, frames=header.frames, padding=_padding(dataset))
     if photometric == "RGB":
         return replace(image, padding=None)
@@ -223,6 +224,13 @@ def _decode(source: DicomObject) -> DecodedImage:
         voi_table=_table(dataset, "VOILUTSequence", stored),
         window=_window(dataset),
     )
+
+
+def _as_presented(photometric: str, shape: str) -> str:
+    """Greys that contradict their Presentation LUT Shape (2050,0020) are shown as the shape says (PS3.3 C.11.6)."""
+    if not photometric.startswith("MONOCHROME"):
+        return photometric
+    return {"INVERSE": "MONOCHROME1", "IDENTITY": "MONOCHROME2"}.get(shape, photometric)
 
 
 def _refuse_impossible(source: DicomObject) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from adapters import bootstrap, dicom_reading, imaging
+from adapters import bootstrap, dicom_reading, imaging, quality
 from adapters.pixels import BlobStore
 from adapters.triton import PRIORITIES, Inference, triton_name
 from consumers import infer
@@ -50,8 +50,10 @@ async def _chunk(
 
 
 def _tensor(model: Model, data: bytes) -> Tensor:
-    """What the lane does to a file, the two hashes by which it knows file and content included."""
+    """What the lane does to a file, the two hashes by which it knows file and content and the quality gate included."""
     ids.sha256_hex(data)
     image = dicom_reading.decode_dicom(data)
     imaging.pixel_hash(image)
-    return model.prepare(imaging.to_display(image))
+    shown = imaging.to_display(image)
+    quality.fault(image, shown, model.card.intended_use.shows)
+    return model.prepare(shown)

@@ -179,6 +179,31 @@ def test_bits_above_those_stored_are_ignored() -> None:
     assert decode_dicom(dicom(overlaid, BitsStored=12, HighBit=11)).stored.tolist() == [[5, 10]]
 
 
+@pytest.mark.parametrize("high", [11, 13, 15])
+def test_twelve_bits_are_found_wherever_high_bit_says_that_they_lie(high: int) -> None:
+    # What lies below and above belongs to somebody else: here all ones.
+    values, shift = np.array([[0, 1, 0x7FF, 0x800, 0xFFF]], np.uint16), high - 11
+    others = np.uint16(0xFFFF & ~(0xFFF << shift))
+    read = decode_dicom(dicom((values << shift) | others, BitsStored=12, HighBit=high))
+    assert read.stored.tolist() == values.tolist()
+    signed = decode_dicom(dicom(((values << shift) | others).view(np.int16), BitsStored=12, HighBit=high))
+    assert signed.stored.tolist() == [[0, 1, 2047, -2048, -1]]
+
+
+@pytest.mark.parametrize(
+    ("photometric", "shape", "expected"),
+    [
+        ("MONOCHROME1", "INVERSE", [255, 155, 0]),
+        ("MONOCHROME2", "IDENTITY", [0, 100, 255]),
+        ("MONOCHROME2", "INVERSE", [255, 155, 0]),
+        ("MONOCHROME1", "IDENTITY", [0, 100, 255]),
+    ],
+)
+def test_the_presentation_shape_decides_what_is_white(photometric: str, shape: str, expected: list[int]) -> None:
+    stored = np.array([[0, 100, 255]], np.uint8)
+    assert shown(stored, PhotometricInterpretation=photometric, PresentationLUTShape=shape) == expected
+
+
 def test_of_several_frames_the_first_is_read() -> None:
     stored = np.arange(8, dtype=np.uint8).reshape(4, 2)
     image = decode_dicom(dicom(stored, Rows=2, NumberOfFrames=2))
