@@ -76,6 +76,8 @@ def _lines(way: "Way") -> list[tuple[str, str]]:
         said = f"{told(answer)} {score_of(answer)}".strip() + " (abstained)" * answer.abstained
         served = f"{answer.task} {answer.version}, {answer.arm}, epoch {answer.release_epoch}"
         lines.append(("answer", f"{said}; {served}, batch {answer.batch_size}; {hops}; {answer.use_status}"))
+        lines += [("", f"because {answer.reason}")] if answer.reason else []
+        lines += [("warning", warning) for warning in answer.warnings]
     for each in way.results:
         shown = f"{each.result.result_id}, revision {each.result.revision} of {each.result.task}"
         shown += f", withdrawn: {each.withdrawn_why}" if each.withdrawn_at else ""

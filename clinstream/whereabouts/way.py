@@ -104,7 +104,13 @@ class Way:
                 for each in self.results
             ],
             "outcomes": [
-                {"task": each.task, "fate": each.fate, "reason": each.reason, "answer_id": str(each.answer_id or "")}
+                {
+                    "task": each.task,
+                    "fate": each.fate,
+                    "code": each.code,
+                    "reason": each.reason,
+                    "answer_id": str(each.answer_id or ""),
+                }
                 for each in self.outcomes
             ],
         }

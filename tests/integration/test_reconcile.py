@@ -129,6 +129,27 @@ def test_results_lists_what_is_visible_with_its_lineage(installation: Installati
     assert TASK in installation.command("results").stdout
 
 
+def test_a_refusal_is_listed_with_its_code_and_a_result_shown_with_its_warnings(installation: Installation) -> None:
+    """CC10, CC11, CC12, CC26."""
+    one = answer("1.1", task=TASK, abstained=True, reason="the age is not known", warnings=("the height is odd",))
+    turned = outcome(ids.event_id("1.2", "content"), "refused", TASK, object_id="1.2", code="rotated")
+    stored(installation, [one], [turned])
+    (row,) = json.loads(installation.command("results", "--refused", "--json").stdout)
+    assert (row["object_id"], row["task"], row["code"], row["fate"]) == ("1.2", TASK, "rotated", "refused")
+    listed = installation.command("results").stdout
+    assert "abstained" in listed
+    assert "rotated" in listed, "a person sees what was refused without asking"
+    shown = json.loads(installation.command("results", "show", str(one.answer_id), "--json").stdout)
+    assert (shown["comparison"], shown["prior"]) == ("", None)
+    assert shown["answer"]["warnings"] == ["the height is odd"]
+    told = installation.command("results", "show", str(one.answer_id)).stdout
+    assert "because the age is not known" in told
+    assert "warning: the height is odd" in told
+    assert installation.command("results", "show", str(turned.event_id)).exit_code == 1
+    (way,) = json.loads(installation.command("where", str(turned.event_id), "--json").stdout)
+    assert way["outcomes"][0]["code"] == "rotated"
+
+
 def test_where_follows_an_image_by_accession_object_event_and_result_and_says_where_it_waits(
     installation: Installation,
 ) -> None:

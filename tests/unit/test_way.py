@@ -49,7 +49,8 @@ def test_an_event_with_an_outcome_waits_nowhere() -> None:
     outcome = StoredOutcome(EVENT, TASK, "answered", "", None, "1.2.3", "content", "sub-1.2.3")
     (way,) = ways(Meant(objects=MEANT.objects, trail=Trail(outcomes=[outcome])), RECORDS, Positions({}))
     assert way.waits is None
-    assert way.json()["outcomes"] == [{"task": TASK, "fate": "answered", "reason": "", "answer_id": ""}]
+    ended = {"task": TASK, "fate": "answered", "code": "", "reason": "", "answer_id": ""}
+    assert way.json()["outcomes"] == [ended]
 
 
 def test_a_dead_letter_is_a_stop_with_its_reason() -> None:
