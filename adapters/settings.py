@@ -139,6 +139,9 @@ class DoorSettings(_Section):
     dicom_tls_certificate: Path | None = Field(default=None, description="PEM file; with it the port speaks TLS only")
     dicom_tls_key: Path | None = Field(default=None, description="PEM file of the certificate's key")
     dicom_tls_ca: Path | None = Field(default=None, description="PEM file: senders must show a certificate of it")
+    routing: Path | None = Field(
+        default=None, description="TOML file of routing rows; absent: routing.toml of the home"
+    )
     http_host: str = Field(default="127.0.0.1", description="address that the HTTP door listens on")
     http_port: int = Field(default=8080, ge=1, le=65535, description="TCP port of every HTTP route")
     folder: Path | None = Field(default=None, description="folder watched for pictures of ears; absent: none is")

@@ -23,6 +23,7 @@ COMMANDS = (
     "wearers",
     "glucose",
     "where",
+    "route",
     "reconcile",
     "dead",
     "resume",

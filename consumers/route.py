@@ -4,7 +4,7 @@ Three answers: a card claims the image; it would, but the image is outside its i
 "refused", so that the sender learns it); or the image is none of its business.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,13 +60,15 @@ class Stated(Protocol):
     def sop_class_uid(self) -> str: ...
 
 
-def claims(card: ModelCard, header: ImageHeader, event: Stated) -> Claim:
-    """What `card` says to an image of this header.
+def claims(card: ModelCard, header: ImageHeader, event: Stated, *, asked: bool = False) -> Claim:
+    """What `card` says to an image of this header; `asked` when the routing table names the task.
 
     Modality (0008,0060), storage class, and a body part (0018,0015) that is stated and foreign decide whether the
     image is of the task's kind; frames, view (0018,5101), age and matrix decide whether it lies in the intended use.
     An absent body part or view does not refuse: routine chest images often lack them, and the pixels are looked at
     later. Where the card limits the age and none is known, the image is claimed with a caution.
+    A body part that is stated counts less than a routing table that names the task: technicians leave the last
+    patient's there.
     """
     use = card.intended_use
     task = card.name
@@ -80,7 +82,7 @@ def claims(card: ModelCard, header: ImageHeader, event: Stated) -> Claim:
     sop_class = header.sop_class_uid or event.sop_class_uid
     if use.sop_classes and sop_class and sop_class not in use.sop_classes:
         return NotClaimed(task, f"no model claims storage class {sop_class[:64]} of modality {modality}")
-    if use.body_parts and header.body_part and header.body_part not in use.body_parts:
+    if not asked and use.body_parts and header.body_part and header.body_part not in use.body_parts:
         return NotClaimed(task, f"no model claims body part {header.body_part[:16]} of modality {modality}")
     violated = _violated(use, header)
     if violated is not None:
@@ -136,9 +138,26 @@ def route(cards: Iterable[ModelCard], header: ImageHeader, event: ImageObserved)
     """
     if is_our_own(header, event):
         return [NotClaimed("*", "the object was made by this system")]
-    answers = [claims(card, header, event) for card in first_tasks(cards) if card.consumes == "image"]
+    images = {card.name: card for card in first_tasks(cards) if card.consumes == "image"}
+    if event.tasks is not None:
+        return _asked(images, event.tasks, header, event)
+    answers = [claims(card, header, event) for card in images.values()]
     decided = [answer for answer in answers if not isinstance(answer, NotClaimed)]
     if decided:
         return list(decided)
     reasons = [answer.reason for answer in answers if isinstance(answer, NotClaimed)]
     return [NotClaimed("*", reasons[0] if reasons else "no model reads images")]
+
+
+def _asked(
+    images: Mapping[str, ModelCard], tasks: Sequence[str], header: ImageHeader, event: ImageObserved
+) -> list[Claim]:
+    """The answers of the tasks that the routing table names, those of models that are not here included."""
+    if not tasks:
+        return [NotClaimed("*", "the routing table names no model")]
+    return [
+        claims(images[task], header, event, asked=True)
+        if task in images
+        else Refused(task, "no model of this name takes images from the door")
+        for task in tasks
+    ]

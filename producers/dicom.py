@@ -23,8 +23,9 @@ from producers.dicom_server import Server, quick_ack
 from producers.dicom_services import DicomService
 from producers.dicom_store import StoreService
 from producers.door import Door
-from producers.store_request import ACCEPTED
+from producers.store_request import ACCEPTED, BUILT_IN_TABLE
 from schemas.errors import Unavailable
+from schemas.routing import Table
 
 log = telemetry.logger("door.dicom")
 
@@ -217,10 +218,11 @@ def dicom_door(
     clock: Clock,
     listening: Listening,
     loop: asyncio.AbstractEventLoop,
+    table: Table = BUILT_IN_TABLE,
     ended: Callable[[Journal], None] = lambda journal: None,
     others: Callable[[Journals], Sequence[DicomService]] = lambda journals: (),
 ) -> DicomDoor:
     """The door with storage and with what `others` makes; `ended` gets each association's entry, in its own thread."""
     journals = Journals()
-    services = [StoreService(door, key, clock, loop, journals), *others(journals)]
+    services = [StoreService(door, key, clock, loop, journals, table), *others(journals)]
     return DicomDoor(door, clock, listening, services, journals, ended)

@@ -1,10 +1,11 @@
-"""What the DICOM door has to know of a data set: who and what it is, how urgent, and whether it was made up.
+"""What the DICOM door has to know of a data set: who and what it is, what it is routed by, and whether it was made up.
 
 Only the header is read, from bytes, stopping before the pixels (PS3.5 7.1 orders elements by tag); nothing is
 decoded and nothing is sent from here.
 """
 
 import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 
@@ -15,7 +16,7 @@ from pydicom.sequence import Sequence
 
 from schemas import ids
 from schemas.errors import Unprocessable
-from schemas.events import Priority
+from schemas.routing import Facts
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 SOP_CLASS_UID = 0x00080016
@@ -48,11 +49,11 @@ SIMULATED_MARK = "clinstream: simulated data, not a patient"
 """How our own sender marks what it made: Contribution Description (0018,A003) of an item of the Contributing
 Equipment Sequence (0018,A001), PS3.3 C.12.1.1.5, which any DICOM tool keeps and shows."""
 
-URGENT = frozenset({"STAT", "HIGH"})
-"""Requested Procedure Priority (0040,1003), PS3.3 C.4.11: the order says so; never the image, never a model."""
+SIMULATED_SUFFIX = "_SIM"
+"""Ending of the called AE title by which a sender that can set nothing else says that its objects are made up."""
 
-STAT_SUFFIX, SIMULATED_SUFFIX = "_STAT", "_SIM"
-"""Endings of the called AE title by which a sender that can set nothing else says how its objects are to be taken."""
+REQUEST_PRIORITIES = {0: "MEDIUM", 1: "HIGH", 2: "LOW"}
+MODALITY_TAG = "00080060"
 
 BIG_ENDIAN = frozenset({"1.2.840.10008.1.2.2"})
 DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
@@ -65,7 +66,11 @@ UID_CHARACTERS = frozenset("0123456789.")
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The identifying elements of one data set, empty where absent. The personal ones never show in a repr."""
+    """The identifying elements of one data set, empty where absent. The personal ones never show in a repr.
+
+    `order_priority` holds each Requested Procedure Priority (0040,1003) that is stated, `elements` what the routing
+    table asked for, by tag.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -73,17 +78,21 @@ class Header:
     patient_id: str = field(repr=False, default="")
     issuer: str = field(repr=False, default="")
     modality: str = ""
-    urgent: bool = False
+    order_priority: tuple[str, ...] = ()
+    elements: Mapping[str, str] = field(repr=False, default_factory=dict)
     wrapped: bool = False
     simulated: bool = False
 
 
-def read_header(data: bytes, transfer_syntax_uid: str) -> Header:
+def read_header(data: bytes, transfer_syntax_uid: str, tags: Iterable[str] = ()) -> Header:
     """The header of a data set without group 0002, encoded in the given transfer syntax (PS3.5 10 and Annex A).
+
+    `tags` names more elements to be kept, as eight hexadecimal digits.
 
     Raises Unprocessable, saying what is wrong without quoting anything of the data set.
     """
-    found = _elements(data, transfer_syntax_uid)
+    more = {name: int(name, 16) for name in tags}
+    found = _elements(data, transfer_syntax_uid, [*WANTED, *more.values()])
     charset = _text(found, SPECIFIC_CHARACTER_SET, "")
     header = Header(
         sop_class_uid=_uid(found, SOP_CLASS_UID),
@@ -92,7 +101,10 @@ def read_header(data: bytes, transfer_syntax_uid: str) -> Header:
         patient_id=_text(found, PATIENT_ID, charset),
         issuer=_text(found, ISSUER_OF_PATIENT_ID, charset),
         modality=_text(found, MODALITY, "")[:16],
-        urgent=any(_text(item, REQUESTED_PROCEDURE_PRIORITY, "").upper() in URGENT for item in _orders(found)),
+        order_priority=tuple(
+            text for item in _orders(found) if (text := _text(item, REQUESTED_PROCEDURE_PRIORITY, ""))
+        ),
+        elements={name: text for name, tag in more.items() if (text := _text(found, tag, charset))},
         wrapped=_marked(found, WRAPPED_MARK),
         simulated=_marked(found, SIMULATED_MARK),
     )
@@ -121,14 +133,19 @@ def object_of(header: Header, *, simulated: bool) -> str:
     return ids.SIMULATED + header.sop_instance_uid if simulated else header.sop_instance_uid
 
 
-def priority_of(header: Header, called_ae_title: str, c_store_priority: int | None) -> Priority:
-    """`stat` when the order, the request (Priority (0000,0700) HIGH is 0001H, PS3.7 9.3.1.1) or the called AE title
-    says so."""
-    urgent = header.urgent or c_store_priority == 1 or called_ae_title.upper().endswith(STAT_SUFFIX)
-    return "stat" if urgent else "routine"
+def facts_of(header: Header, calling_ae: str, called_ae: str, c_store_priority: int | None) -> Facts:
+    """What the routing table decides by; Priority (0000,0700) is 0 MEDIUM, 1 HIGH, 2 LOW (PS3.7 9.3.1.1)."""
+    return Facts(
+        calling_ae=calling_ae,
+        called_ae=called_ae,
+        request_priority=REQUEST_PRIORITIES.get(c_store_priority or 0, ""),
+        order_priority=header.order_priority,
+        sop_class=header.sop_class_uid,
+        elements={**header.elements, MODALITY_TAG: header.modality},
+    )
 
 
-def _elements(data: bytes, transfer_syntax_uid: str) -> Dataset:
+def _elements(data: bytes, transfer_syntax_uid: str, wanted: list[int]) -> Dataset:
     if transfer_syntax_uid in DEFLATED:
         data = _inflated(data)
     if len(data) < 8:
@@ -139,7 +156,7 @@ def _elements(data: bytes, transfer_syntax_uid: str) -> Dataset:
             is_implicit_VR=not _is_explicit(data),
             is_little_endian=transfer_syntax_uid not in BIG_ENDIAN,
             stop_when=lambda tag, _vr, _length: tag.group >= PIXEL_GROUP,
-            specific_tags=WANTED,
+            specific_tags=wanted,
         )
     except Exception as error:  # pydicom raises nearly anything (struct.error, KeyError, RecursionError) on damage
         raise Unprocessable(f"the data set cannot be read ({type(error).__name__})") from error

@@ -17,6 +17,7 @@ from producers.dicom_journal import Journal, Journals
 from producers.dicom_services import Handler
 from producers.door import Door
 from producers.store_request import Answer, StoreRequest, judge, settle, try_again
+from schemas.routing import Table
 
 log = telemetry.logger("door.dicom")
 
@@ -28,10 +29,10 @@ class StoreService:
     """Storage of every SOP class; publishing happens on `loop`, the rest in the association's thread."""
 
     def __init__(
-        self, door: Door, key: bytes, clock: Clock, loop: asyncio.AbstractEventLoop, journals: Journals
+        self, door: Door, key: bytes, clock: Clock, loop: asyncio.AbstractEventLoop, journals: Journals, table: Table
     ) -> None:
         self._door, self._key, self._clock, self._loop = door, key, clock, loop
-        self._journals = journals
+        self._journals, self._table = journals, table
 
     def contexts(self) -> Sequence[tuple[str, Sequence[str]]]:
         """Palettes, hanging protocols (PS3.4 GG); the classes of images need no naming (`DicomDoor.start`)."""
@@ -57,7 +58,7 @@ class StoreService:
 
     def _answer(self, request: StoreRequest) -> Answer:
         try:
-            verdict = judge(request, self._key, self._clock.now())
+            verdict = judge(request, self._key, self._clock.now(), self._table)
             waiting = asyncio.run_coroutine_threadsafe(settle(verdict, self._door), self._loop)
             return waiting.result(self._door.deadline_s * 2 + NO_ANSWER_S)
         except Exception:  # whatever goes wrong here, this sender gets "try again" and its neighbours notice nothing

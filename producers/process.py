@@ -55,11 +55,13 @@ async def run(name: str, settings: Settings, index: int) -> None:
 
 async def _dicom(parts: Parts, stop: asyncio.Event) -> None:
     # Imported here, so that each process carries only its own protocol: pynetdicom is 60 MB, FastAPI 20 MB.
+    from adapters.routing_file import routing_table
     from producers.dicom import dicom_door
     from producers.dicom_settings import listening_of
 
     listening = listening_of(parts.settings.doors)
-    scp = dicom_door(parts.door, parts.key, parts.clock, listening, asyncio.get_running_loop())
+    table = routing_table(parts.settings.home, parts.settings.doors.routing)
+    scp = dicom_door(parts.door, parts.key, parts.clock, listening, asyncio.get_running_loop(), table)
     try:
         scp.start()
     except OSError as error:

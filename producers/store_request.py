@@ -15,6 +15,7 @@ from schemas import ids, topics
 from schemas.envelope import pack
 from schemas.errors import RejectedInput, Unavailable
 from schemas.events import BlobRef, ImageObserved
+from schemas.routing import Table
 
 ACCEPTED = 0x0000
 OUT_OF_RESOURCES = 0xA700
@@ -22,6 +23,8 @@ DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 WARNING_DOES_NOT_MATCH = 0xB007
 """C-STORE statuses, PS3.4 table B.2-1. The warning means: stored, though the object lacks what its class demands."""
+
+BUILT_IN_TABLE = Table()
 
 MEDIA_TYPE = "application/dicom"
 
@@ -69,16 +72,16 @@ class Verdict:
     door: str = "door-dicom"
 
 
-def judge(request: StoreRequest, key: bytes, now: datetime) -> Verdict:
+def judge(request: StoreRequest, key: bytes, now: datetime, table: Table = BUILT_IN_TABLE) -> Verdict:
     """Reads the header, decides, and makes what is to be kept; touches nothing shared, so it may run in any thread."""
     try:
-        header = dicom_identity.read_header(request.data, request.transfer_syntax_uid)
+        header = dicom_identity.read_header(request.data, request.transfer_syntax_uid, table.tags)
         file = part_10(request, header)
     except RejectedInput as error:
         return _aside(request, now, Answer(CANNOT_UNDERSTAND, str(error)), type(error).__name__)
     if mismatch := _mismatch(request, header):
         return _aside(request, now, Answer(DOES_NOT_MATCH, mismatch), "DoesNotMatch")
-    event, message = observed(request, header, file, key, now)
+    event, message = observed(request, header, file, key, now, table)
     answer = Answer(ACCEPTED, "", str(event.event_id))
     if not header.study_instance_uid:
         reason = "stored; it has no Study Instance UID (0020,000D)"
@@ -98,19 +101,21 @@ async def settle(verdict: Verdict, door: Door) -> Answer:
 
 
 def observed(
-    request: StoreRequest, header: Header, file: bytes, key: bytes, now: datetime
+    request: StoreRequest, header: Header, file: bytes, key: bytes, now: datetime, table: Table = BUILT_IN_TABLE
 ) -> tuple[ImageObserved, Message]:
     """The event of an object, and the record for `observed.dicom`, keyed by study."""
     simulated = header.simulated or request.called.upper().endswith(dicom_identity.SIMULATED_SUFFIX)
     object_id = dicom_identity.object_of(header, simulated=simulated)
     sha256 = ids.sha256_hex(file)
+    facts = dicom_identity.facts_of(header, request.sender, request.called, request.priority)
+    route = table.route(facts)
     event = ImageObserved(
         event_id=ids.event_id(object_id, ids.sha256_hex(request.data)),
         object_id=object_id,
         subject_id=dicom_identity.subject_of(key, header),
         study_id=dicom_identity.study_of(key, header),
         blob=BlobRef(uri=blob_uri("pixels", sha256), sha256=sha256, size_bytes=len(file), media_type=MEDIA_TYPE),
-        priority=dicom_identity.priority_of(header, request.called, request.priority),
+        priority=route.lane,
         sop_class_uid=header.sop_class_uid,
         transfer_syntax_uid=request.transfer_syntax_uid,
         modality=header.modality,
@@ -118,6 +123,10 @@ def observed(
         observed_at=now,
         simulated=simulated,
         wrapped=header.wrapped,
+        called=request.called,
+        tasks=route.tasks,
+        destinations=route.destinations,
+        routed_by=route.rows,
     )
     extensions = {"priority": event.priority, "objectid": object_id}
     if simulated:

@@ -58,6 +58,8 @@ class ImageObserved(Base, frozen=True, kw_only=True):
     `object_id` is the SOP Instance UID for DICOM, and subject, laterality and content hash for an upload without one.
     `wrapped` marks a plain picture that our own sender wrapped as DX. `laterality` is that of a paired organ where the
     door knows it. `blob.media_type` tells a DICOM file (`application/dicom`) from a picture (`image/jpeg`).
+    `called` is the called AE title. `routed_by` names the rows of the routing table that chose lane, `tasks` (None:
+    what the cards claim, empty: none) and `destinations` of the results (None: the usual ones).
     """
 
     TYPE: ClassVar[str] = "org.clinstream.image.observed.v1"
@@ -77,6 +79,10 @@ class ImageObserved(Base, frozen=True, kw_only=True):
     wrapped: bool = False
     laterality: Laterality = ""
     device: str = ""
+    called: str = ""
+    tasks: tuple[str, ...] | None = None
+    destinations: tuple[str, ...] | None = None
+    routed_by: tuple[str, ...] = ()
 
 
 class VitalsObserved(Base, frozen=True, kw_only=True):

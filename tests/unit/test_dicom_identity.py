@@ -9,6 +9,7 @@ from pydicom.sequence import Sequence
 from producers import dicom_identity
 from producers.dicom_identity import SIMULATED_MARK, WRAPPED_MARK, Header, read_header
 from schemas.errors import Unprocessable
+from schemas.routing import Table
 from tests.support.dicom_objects import BIG, CT, DEFLATED, EXPLICIT, IMPLICIT, data_set, encoded
 
 KEY = b"k" * 32
@@ -100,7 +101,7 @@ def _with_order(priority: str, *, nested: bool) -> bytes:
 @pytest.mark.parametrize(("priority", "lane"), [("STAT", "stat"), ("HIGH", "stat"), ("ROUTINE", "routine")])
 def test_the_order_decides_the_priority(priority: str, lane: str, nested: bool) -> None:
     header = read_header(_with_order(priority, nested=nested), EXPLICIT)
-    assert dicom_identity.priority_of(header, "CLINSTREAM", 0) == lane
+    assert Table().route(dicom_identity.facts_of(header, "CT", "CLINSTREAM", 0)).lane == lane
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_the_order_decides_the_priority(priority: str, lane: str, nested: bool) 
 )
 def test_the_sender_decides_the_priority(called: str, requested: int | None, lane: str) -> None:
     header = read_header(encoded(data_set()), EXPLICIT)
-    assert dicom_identity.priority_of(header, called, requested) == lane
+    assert Table().route(dicom_identity.facts_of(header, "CT", called, requested)).lane == lane
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from adapters.imaging import ImageHeader
@@ -169,3 +170,23 @@ def test_a_follow_up_is_never_routed_by_its_intended_use_alone() -> None:
     ear = steps.ear_observed(steps.ear_picture())
     answers = route.route(cards, header(modality="XC", body_part="EAR"), ear)
     assert answers == [Claimed("toy_screening")]
+
+
+def test_a_routing_table_that_names_the_task_counts_more_than_the_stated_body_part() -> None:
+    """BodyPartExamined is unreliable: the hospital knows what its hand clinic sends."""
+    card = steps.card("toy_image", "image", intended_use=USE)
+    hand = header(body_part="HAND")
+    named = msgspec.structs.replace(EVENT, tasks=("toy_image",))
+    assert route.route([card], hand, EVENT) == [NotClaimed("*", "no model claims body part HAND of modality DX")]
+    assert route.route([card], hand, named) == [Claimed("toy_image")]
+    assert isinstance(route.route([card], header(body_part="HAND", rows=9), named)[0], Refused)
+
+
+def test_a_routing_table_that_names_no_task_or_one_that_is_not_here_gets_a_reasoned_answer() -> None:
+    card = steps.card("toy_image", "image", intended_use=USE)
+    assert route.route([card], header(), msgspec.structs.replace(EVENT, tasks=())) == [
+        NotClaimed("*", "the routing table names no model")
+    ]
+    (answer,) = route.route([card], header(), msgspec.structs.replace(EVENT, tasks=("elsewhere",)))
+    assert isinstance(answer, Refused)
+    assert answer.task == "elsewhere"
