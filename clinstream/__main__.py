@@ -24,6 +24,7 @@ COMMANDS = (
     "glucose",
     "where",
     "route",
+    "door",
     "reconcile",
     "dead",
     "resume",

@@ -39,6 +39,7 @@ def identity_of(event: ImageObserved, dataset: Any = None) -> ImageIdentity:
         transfer_syntax_uid=event.transfer_syntax_uid,
         media_type=event.blob.media_type,
         laterality=event.laterality,
+        destinations=event.destinations,
         named=dataset is not None,
     )
     if dataset is None:

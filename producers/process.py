@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from adapters import bootstrap, telemetry
 from adapters.bootstrap import Services
@@ -25,6 +26,9 @@ DRAIN_S = 8.0
 
 LATE_S = 2.0
 """Seconds for sends whose senders were told "try again": nobody counts on them any more."""
+
+JOURNAL_S = 1.0
+"""Seconds for what the journal has not written yet."""
 
 RETRY_S = 1.0
 
@@ -61,18 +65,38 @@ async def _dicom(parts: Parts, stop: asyncio.Event) -> None:
 
     listening = listening_of(parts.settings.doors)
     table = routing_table(parts.settings.home, parts.settings.doors.routing)
-    scp = dicom_door(parts.door, parts.key, parts.clock, listening, asyncio.get_running_loop(), table)
+    loop = asyncio.get_running_loop()
+    async with _journal(parts, "door-dicom") as note:
+        scp = dicom_door(parts.door, parts.key, parts.clock, listening, loop, table, note)
+        try:
+            scp.start()
+        except OSError as error:
+            raise Conflict(f"The DICOM port {listening.port} cannot be had ({error.strerror}).") from error
+        try:
+            log.info("the DICOM door is open", host=listening.host, port=scp.port, ae_title=listening.ae_title)
+            telemetry.metrics().ready.set(1)
+            await stop.wait()
+        finally:
+            telemetry.metrics().ready.set(0)
+            await asyncio.to_thread(scp.stop, DRAIN_S)
+
+
+@contextlib.asynccontextmanager
+async def _journal(parts: Parts, door: str) -> AsyncIterator[Callable[[Any], None]]:
+    """What notes an association's entry; it is written by a task that nobody waits for."""
+    from producers.journal import JournalTable, JournalWriter
+
+    table = JournalTable(parts.settings, parts.clock, door)
+    writer = JournalWriter(table, parts.clock)
+    writing = asyncio.ensure_future(writer.run())
     try:
-        scp.start()
-    except OSError as error:
-        raise Conflict(f"The DICOM port {listening.port} cannot be had ({error.strerror}).") from error
-    try:
-        log.info("the DICOM door is open", host=listening.host, port=scp.port, ae_title=listening.ae_title)
-        telemetry.metrics().ready.set(1)
-        await stop.wait()
+        yield writer.note
     finally:
-        telemetry.metrics().ready.set(0)
-        await asyncio.to_thread(scp.stop, DRAIN_S)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        await writer.close(JOURNAL_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(table.close(), JOURNAL_S)
 
 
 async def _http(parts: Parts, stop: asyncio.Event) -> None:

@@ -2,6 +2,7 @@
 
 from adapters.database.assessments import Assessed, Rules
 from adapters.database.database import Database
+from adapters.database.door_journal import DoorEntry, DoorFilter
 from adapters.database.forecasts import Accuracy, Prediction
 from adapters.database.glucose_views import Arithmetic, GlucoseViews, Recomputed
 from adapters.database.migrating import expected_revision, migrate
@@ -47,6 +48,8 @@ __all__ = [
     "Correction",
     "Database",
     "DaySums",
+    "DoorEntry",
+    "DoorFilter",
     "Export",
     "ExportState",
     "Followable",

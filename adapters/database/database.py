@@ -12,6 +12,7 @@ from adapters.clock import Clock
 from adapters.database import (
     assessments,
     comparisons,
+    door_journal,
     exports,
     identities,
     outbox,
@@ -26,6 +27,7 @@ from adapters.database import (
     wearers,
 )
 from adapters.database.archive import Archive
+from adapters.database.door_journal import DoorEntry, DoorFilter
 from adapters.database.engine import Transactions, make_engine
 from adapters.database.glucose_views import GlucoseViews
 from adapters.database.records import (
@@ -398,6 +400,15 @@ class Database:
     async def order_by_id(self, number: int) -> Order | None:
         """One order."""
         return await self._transactions.run(lambda c: versions.order_by_id(c, number))
+
+    async def note_associations(self, entries: Sequence[DoorEntry]) -> None:
+        """Stores what happened at a door; a repeat changes nothing."""
+        if entries:
+            await self._transactions.run(lambda c: door_journal.add(c, entries))
+
+    async def associations(self, wanted: DoorFilter) -> list[DoorEntry]:
+        """What happened at the doors, newest first."""
+        return await self._transactions.run(lambda c: door_journal.entries(c, wanted))
 
     async def end_order(self, number: int, refused: str = "") -> None:
         """Marks an order as done, or as refused for a reason."""

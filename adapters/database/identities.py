@@ -24,6 +24,7 @@ IMAGES: tuple[Column[ImageIdentity], ...] = (
     Column("transfer_syntax_uid", "text", lambda i: i.transfer_syntax_uid),
     Column("media_type", "text", lambda i: i.media_type),
     Column("laterality", "text", lambda i: i.laterality),
+    Column("destinations", "jsonb", lambda i: None if i.destinations is None else json.dumps(i.destinations)),
 )
 STUDIES: tuple[Column[ImageIdentity], ...] = (
     Column("study_id", "text", lambda i: i.study_id),

@@ -54,6 +54,7 @@ PRIVILEGES = {
     "commitments": "SELECT, INSERT, UPDATE",
     "rejections": "SELECT, INSERT",
     "exports": "SELECT, INSERT, UPDATE",
+    "door_journal": "SELECT, INSERT",
 }
 
 

@@ -119,6 +119,7 @@ class ImageIdentity:
     transfer_syntax_uid: str = ""
     media_type: str = "application/dicom"
     laterality: str = ""
+    destinations: tuple[str, ...] | None = None
     named: bool = True
     study_instance_uid: str = ""
     series_instance_uid: str = ""

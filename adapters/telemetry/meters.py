@@ -59,6 +59,7 @@ class Meters:
         self.outbox_sent = self._make("outbox_sent", Counter)
         self.door_requests = self._make("door_requests", Counter)
         self.door_seconds = self._make("door_seconds", Histogram)
+        self.door_journal = self._make("door_journal", Counter)
         self.glucose_entries = self._make("glucose_entries", Counter)
         self.wearers_stale_seconds = self._make("wearers_stale_seconds", Gauge)
         self.exports = self._make("exports", Counter)

@@ -66,6 +66,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("clinstream_outbox_sent_total", "counter", "messages", ("topic",), "outbox rows relayed to the log"),
     Metric("clinstream_door_requests_total", "counter", "requests", ("door", "status"), "requests by answered status"),
     Metric("clinstream_door_seconds", "histogram", "s", ("door",), "from a request's arrival to its answer", SECONDS),
+    Metric("clinstream_door_journal_total", "counter", "entries", ("fate",), "journal entries written and dropped"),
     Metric(
         "clinstream_glucose_entries_total", "counter", "entries", ("fate",), "entries of glucose uploaders, by fate"
     ),
