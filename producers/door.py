@@ -23,13 +23,15 @@ class Limits:
     """When a door says "try again".
 
     `ack_deadline_s` bounds store and broker together; `disk_watermark_bytes` is the free room below which nothing
-    is taken; `waiting_messages` bounds what has been handed to the broker's client and is not acknowledged, so that
-    a broker that is away does not fill this process's memory.
+    is taken; `waiting_messages` bounds what has been handed to the broker's client and is not acknowledged,
+    `waiting_bytes` what has been handed to the object store and is not on disk, so that neither one that is away nor
+    one that is slow fills this process's memory.
     """
 
     ack_deadline_s: float
     disk_watermark_bytes: int
     waiting_messages: int = 20_000
+    waiting_bytes: int = 1 << 30
 
 
 class Door:
@@ -49,6 +51,7 @@ class Door:
         self._limits = limits
         self._free_bytes = free_bytes or store.free_bytes
         self._waiting = 0
+        self._storing_bytes = 0
         self._late: set[asyncio.Task[Any]] = set()
         self._disk_full = False
         self._looked_at = float("-inf")
@@ -62,6 +65,8 @@ class Door:
         """What forbids taking anything now; callable from any thread."""
         if self._waiting >= self._limits.waiting_messages:
             return BrokerUnavailable("too much waits for the broker's acknowledgement")
+        if self._storing_bytes >= self._limits.waiting_bytes:
+            return StoreUnavailable("too much waits for the object store")
         now = self._clock.monotonic()
         if now - self._looked_at >= DISK_LOOK_S:
             free = self._free_bytes()
@@ -82,7 +87,7 @@ class Door:
         if blob is not None:
             uri, data = blob
             late = StoreUnavailable("the object store did not answer in time")
-            await self._within(self._store.put(uri, data, durable=True), self.deadline_s, late)
+            await self._within(self._put(uri, data), self.deadline_s, late)
         left = self.deadline_s - (self._clock.monotonic() - start)
         late_ack = BrokerUnavailable("the broker did not acknowledge in time")
         await self._within(self._publish(messages), max(left, 0.0), late_ack)
@@ -92,6 +97,14 @@ class Door:
         if self._late:
             await asyncio.wait(self._late, timeout=seconds)
         return len(self._late)
+
+    async def _put(self, uri: str, data: bytes) -> None:
+        # Counted until the store has answered, like the messages below.
+        self._storing_bytes += len(data)
+        try:
+            await self._store.put(uri, data, durable=True)
+        finally:
+            self._storing_bytes -= len(data)
 
     async def _publish(self, messages: Sequence[Message]) -> None:
         # Counted until the client gives an answer of its own, also after the sender was told "try again".
