@@ -37,8 +37,10 @@ from producers.replies import (
     require_json,
     take,
 )
+from producers.store_request import BUILT_IN_TABLE
 from producers.wearer_routes import Wearers
 from schemas.errors import RejectedInput
+from schemas.routing import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,12 @@ def build(
     *,
     access: Access | None = None,
     stored: Stored | None = None,
+    table: Table = BUILT_IN_TABLE,
 ) -> FastAPI:
     """The application; `door` takes the events in, `key` makes the pseudonyms, `wearers` knows the uploaders.
 
     Without `wearers` no glucose is taken, without `stored` nothing is searched and retrieved. `access` says who may
-    use DICOMweb.
+    use DICOMweb, `table` where its objects go.
     """
     allowed = access or Access()
     app = FastAPI(title="clinstream door", version="1", docs_url=None, redoc_url=None)
@@ -73,7 +76,7 @@ def build(
 
     review.add(app, door, key, clock)
     otoscope_routes.add(app, door, key, clock)
-    stow.add(app, door, key, clock, allowed)
+    stow.add(app, door, key, clock, allowed, table)
     if stored is not None:
         dicomweb_search.add(app, stored.archive, allowed)
         dicomweb_retrieve.add(app, stored.archive, stored.store, allowed)

@@ -100,6 +100,7 @@ async def _journal(parts: Parts, door: str) -> AsyncIterator[Callable[[Any], Non
 
 
 async def _http(parts: Parts, stop: asyncio.Event) -> None:
+    from adapters.routing_file import routing_table
     from producers import http
     from producers.dicomweb_access import Access
     from producers.wearer_routes import Wearers
@@ -108,7 +109,8 @@ async def _http(parts: Parts, stop: asyncio.Event) -> None:
     access = Access(doors.dicomweb_token.get_secret_value(), doors.retrieval)
     stored = http.Stored(parts.opened.database.archive, parts.opened.store)
     wearers = Wearers(parts.opened.wearers, parts.opened.database.shelf, doors.client_requests_per_s)
-    app = http.build(parts.door, parts.key, parts.clock, wearers, access=access, stored=stored)
+    table = routing_table(parts.settings.home, doors.routing)
+    app = http.build(parts.door, parts.key, parts.clock, wearers, access=access, stored=stored, table=table)
     server = http.server(app, doors.http_host, doors.http_port)
     serving = asyncio.ensure_future(server.serve())
     stopping = asyncio.ensure_future(stop.wait())

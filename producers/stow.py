@@ -22,6 +22,7 @@ from producers.related_parts import Broken, Part, PartTooLarge, parameters, part
 from producers.replies import ERROR, Early, answered, error
 from producers.store_request import (
     ACCEPTED,
+    BUILT_IN_TABLE,
     CANNOT_UNDERSTAND,
     DOES_NOT_MATCH,
     OUT_OF_RESOURCES,
@@ -32,6 +33,7 @@ from producers.store_request import (
     try_again,
 )
 from schemas.errors import RejectedInput
+from schemas.routing import Table
 
 log = telemetry.logger("door.dicomweb")
 
@@ -73,6 +75,7 @@ class Intake:
     clock: Clock
     readers: ThreadPoolExecutor
     study: str
+    table: Table = BUILT_IN_TABLE
     stored: dict[int, Stored] = field(default_factory=dict)
     stuck: Answer | None = None
 
@@ -104,7 +107,7 @@ class Intake:
         except RejectedInput:
             # Kept aside by the same rules: as a data set that cannot be understood.
             request = _request(File("", "", "", part.content))
-            return request, Stored(Answer(CANNOT_UNDERSTAND)), judge(request, self.key, self.clock.now())
+            return request, Stored(Answer(CANNOT_UNDERSTAND)), judge(request, self.key, self.clock.now(), self.table)
         study = ""
         try:
             header = read_header(file.data, file.transfer_syntax_uid)
@@ -123,10 +126,10 @@ class Intake:
         if self.study and study and study != self.study:
             refused = Answer(DOES_NOT_MATCH, "the object is of another study than the request")
             return request, Stored(refused, file.sop_class_uid, file.sop_instance_uid, study), None
-        return request, found, judge(request, self.key, self.clock.now())
+        return request, found, judge(request, self.key, self.clock.now(), self.table)
 
 
-def add(app: FastAPI, door: Door, key: bytes, clock: Clock, access: Access) -> None:
+def add(app: FastAPI, door: Door, key: bytes, clock: Clock, access: Access, table: Table = BUILT_IN_TABLE) -> None:
     """Adds the two routes to the application."""
     readers = ThreadPoolExecutor(READERS, thread_name_prefix="stow")
     at_work = asyncio.BoundedSemaphore(REQUESTS_AT_WORK)
@@ -136,7 +139,7 @@ def add(app: FastAPI, door: Door, key: bytes, clock: Clock, access: Access) -> N
         if at_work.locked():
             raise Early(503, "too many requests at once")
         async with at_work:
-            return await _store(request, Intake(door, key, clock, readers, study))
+            return await _store(request, Intake(door, key, clock, readers, study, table))
 
     @app.post("/studies", openapi_extra={"requestBody": BODY}, responses=RESPONSES, summary="Store DICOM objects")
     async def store_anywhere(request: Request) -> Response:
