@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 
 import uvloop
 
@@ -19,6 +20,8 @@ def main() -> int:
     parser.add_argument("--index", type=int, default=0, help="which of the processes of this name, from 0")
     chosen = parser.parse_args()
     telemetry.configure_logging(chosen.process, chosen.index)
+    # pydicom warns of odd values by quoting them; what a door makes of them is in its answer.
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
     try:
         uvloop.run(process.run(chosen.process, settings.load(), chosen.index))
     except (UserError, Conflict) as error:

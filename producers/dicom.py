@@ -5,6 +5,7 @@ Each other DIMSE service is in a module of its own and handed in (`dicom_service
 """
 
 import asyncio
+import logging
 import ssl
 import threading
 import time
@@ -90,12 +91,14 @@ class DicomDoor:
         # Any SOP class, known or private, in the transfer syntax that the sender proposes first: kept as sent.
         _config.UNRESTRICTED_STORAGE_SERVICE = True
         _config.LOG_HANDLER_LEVEL = "none"
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its errors quote what was sent
         self._server = self._ae.make_server(
             (self._listening.host, self._listening.port),
             evt_handlers=self._handlers(),
             ssl_context=self._listening.tls,
             server_class=Server,
         )
+        self._server.over = self._over
         self._ae._servers.append(self._server)  # as start_server does; shutdown() takes it out again
         self._thread = threading.Thread(target=self._server.serve_forever, name="dicom-accept", daemon=True)
         self._thread.start()
@@ -135,7 +138,6 @@ class DicomDoor:
             (evt.EVT_DIMSE_RECV, self._message),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_C_ECHO, self._echo),
-            (evt.EVT_CONN_CLOSE, self._closed),
             *(handler for service in self._services for handler in service.handlers()),
         ]
 
@@ -185,8 +187,7 @@ class DicomDoor:
         telemetry.metrics().door_requests.labels(door="dicom", status="echo").inc()
         return ACCEPTED
 
-    def _closed(self, event: Any) -> None:
-        association = event.assoc
+    def _over(self, association: Any) -> None:
         self._coming.pop(association, None)
         journal = self._journals.close(association)
         if journal is None:

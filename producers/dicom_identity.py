@@ -179,7 +179,10 @@ def _bytes(found: Dataset, tag: int) -> bytes:
     """The element's value as it was sent: not pydicom's conversion, which warns and raises on odd values."""
     if tag not in found:
         return b""
-    element = found.get_item(tag)
+    try:
+        element = found.get_item(tag)
+    except Exception as error:  # a value that was left for later is read here, by a representation that may be none
+        raise Unprocessable(f"an element of the header cannot be read ({type(error).__name__})") from error
     value = element.value
     if not isinstance(value, bytes):
         return b""

@@ -3,12 +3,17 @@
 import contextlib
 import socket
 import ssl
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from adapters import telemetry
 from schemas.errors import SettingsError
+
+log = telemetry.logger("door.dicom")
 
 READ_BYTES = 1 << 18
 """Most bytes that one system call reads. pynetdicom reads 4 KB at a time: 2,500 calls for 10 MB."""
@@ -51,13 +56,32 @@ class _Request(RequestHandler):  # type: ignore[misc]
         # The first socket object announced the connection already; one announcement is enough.
         association.dul.socket = BoundedSocket(association, client_socket=self.request)
         association.dul.event_queue.get_nowait()
+        reactor = association.dul
+        reactor._target = partial(_to_its_end, association, reactor.run_reactor, self.server.over)
         return association
+
+
+def _to_its_end(association: Any, run: Callable[[], None], over: Callable[[Any], None]) -> None:
+    """Runs the reactor of a connection. A peer that breaks the protocol makes pynetdicom's state machine raise in its
+    own thread, which would leave the connection open and the association without an end."""
+    try:
+        run()
+    except Exception as error:
+        log.info("an association broke the protocol", error=type(error).__name__)
+        association.is_aborted, association.is_established = True, False
+        association._kill = True  # kill() would wait for a state that the machine no longer reaches
+    finally:
+        if association.dul.socket is not None:
+            association.dul.socket._shutdown_socket()
+        over(association)
 
 
 class Server(ThreadedAssociationServer):  # type: ignore[misc]
     """Shares its port with the door's other processes, since one process is bound by its interpreter lock."""
 
     request_queue_size = 128
+    over: Callable[[Any], None] = staticmethod(lambda association: None)
+    """Called once the connection of an association is gone, however that came about."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "request_handler": _Request})

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from adapters.database import DoorEntry, DoorFilter
 
-GROUP_HELP = "The DICOM door: its journal of associations."
+GROUP_HELP = "The DICOM door: its journal of associations, and what damage does to it."
 
 
 def journal(
@@ -35,6 +36,40 @@ def journal(
         print(json.dumps([_line(each) for each in found]))
     else:
         _show(found)
+
+
+def fuzz(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="DICOM files to damage.")],
+    mutations: Annotated[int, typer.Option(min=1, help="How many damaged objects.")] = 5_000,
+    seed: Annotated[int, typer.Option(help="The same seed and files: the same damage.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+) -> None:
+    """Damage DICOM files by seed and hold the door's code to a defined answer for each; exit 1 where there is none.
+
+    Runs in this process: no stack, nothing is sent or kept.
+
+    Example: clinstream door fuzz dicom/ --mutations 100000 --seed 7
+    """
+    from clinstream import fuzzing
+
+    found = fuzzing.fuzz(fuzzing.requests_of(folder), seed, mutations)
+    told = {
+        "seed": found.seed,
+        "mutations": found.mutations,
+        "statuses": dict(sorted(found.statuses.items())),
+        "undefined": found.undefined,
+        "slowest_s": round(found.slowest_s, 4),
+        "memory_grown_mb": round(found.grown_bytes / 1e6, 1),
+    }
+    if as_json:
+        print(json.dumps(told))
+    else:
+        print(f"{found.mutations} damaged objects of seed {found.seed}: {_counts(told['statuses'])}")
+        print(f"slowest {told['slowest_s']} s, memory grown by {told['memory_grown_mb']} MB")
+        for each in found.undefined:
+            print(f"no defined answer: {each}")
+    if found.undefined:
+        raise typer.Exit(1)
 
 
 async def _ask(wanted: "DoorFilter") -> "list[DoorEntry]":
@@ -99,4 +134,5 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help=GROUP_HELP, pretty_exceptions_enable=False, no_args_is_help=True)
     group.callback()(lambda: None)
     group.command()(journal)
+    group.command()(fuzz)
     app.add_typer(group, name="door")
