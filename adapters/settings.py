@@ -152,10 +152,29 @@ class DoorSettings(_Section):
     client_requests_per_s: float = Field(
         default=50.0, ge=0, description="requests a second of one wearer's client, bursts of ten seconds' worth; 0: any"
     )
+    storage_commitment: bool = Field(
+        default=False, description="whether storage commitment is promised; needs retention_days and retrieval"
+    )
+    retention_days: int | None = Field(default=None, ge=1, description="days that committed objects are kept at least")
+    commitment_peers: dict[str, str] = Field(
+        default_factory=dict, description="JSON, calling AE title to host:port that takes its commitment reports"
+    )
     ack_deadline_s: float = Field(default=10.0, gt=0, description="seconds for the broker's ack, then 'try again'")
     disk_watermark_bytes: int = Field(
         default=1 << 30, ge=0, description="free bytes on the state's file system below which doors refuse"
     )
+
+    @model_validator(mode="after")
+    def _promise_what_can_be_kept(self) -> "DoorSettings":
+        if self.storage_commitment and self.retention_days is None:
+            raise ValueError("storage commitment promises that objects are kept: set CLINSTREAM_DOOR_RETENTION_DAYS")
+        if self.storage_commitment and not self.retrieval:
+            raise ValueError("storage commitment promises that objects can be retrieved: leave retrieval on")
+        for title, place in self.commitment_peers.items():
+            host, colon, port = place.rpartition(":")
+            if not 0 < len(title) <= 16 or not host or not colon or not port.isdecimal() or not 0 < int(port) < 65536:
+                raise ValueError("a commitment peer is an AE title with host:port")
+        return self
 
 
 class Destination(BaseModel):

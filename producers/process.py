@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapters import bootstrap, telemetry
 from adapters.bootstrap import Services
@@ -13,6 +13,9 @@ from adapters.settings import Settings
 from adapters.stopping import stop_on_signals
 from producers.door import Door, Limits
 from schemas.errors import Conflict, SettingsError, Unavailable
+
+if TYPE_CHECKING:
+    from producers.committing import Committing
 
 log = telemetry.logger("door")
 
@@ -58,6 +61,13 @@ async def run(name: str, settings: Settings, index: int) -> None:
 
 
 async def _dicom(parts: Parts, stop: asyncio.Event) -> None:
+    from producers.committing import committing
+
+    async with committing(parts.settings, parts.opened.store, parts.clock) as promised:
+        await _listen(parts, stop, promised)
+
+
+async def _listen(parts: Parts, stop: asyncio.Event, promised: "Committing | None") -> None:
     # Imported here, so that each process carries only its own protocol: pynetdicom is 60 MB, FastAPI 20 MB.
     from adapters.routing_file import routing_table
     from producers.dicom import dicom_door
@@ -66,8 +76,9 @@ async def _dicom(parts: Parts, stop: asyncio.Event) -> None:
     listening = listening_of(parts.settings.doors)
     table = routing_table(parts.settings.home, parts.settings.doors.routing)
     loop = asyncio.get_running_loop()
+    others = promised.services if promised else lambda journals: []
     async with _journal(parts, "door-dicom") as note:
-        scp = dicom_door(parts.door, parts.key, parts.clock, listening, loop, table, note)
+        scp = dicom_door(parts.door, parts.key, parts.clock, listening, loop, table, note, others)
         try:
             scp.start()
         except OSError as error:

@@ -1,12 +1,13 @@
 """Stored objects as DICOMweb, commitments and the ledger of studies ask for them; SQL is in the neighbours."""
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import Clock
-from adapters.database import instances, rejections, studies
+from adapters.database import commitments, instances, rejections, studies
+from adapters.database.commitments import Commitment, Kept
 from adapters.database.engine import Transactions
 from adapters.database.instances import Found, Instance, Level, Located, Match
 from adapters.database.rejections import Rejection
@@ -74,3 +75,43 @@ class Archive:
     async def study(self, ids: Sequence[str]) -> list[StudyEntry]:
         """The lines of these studies."""
         return await self._transactions.run(lambda c: studies.show(c, ids))
+
+    async def ask_commitment(self, asked: Commitment, first_try: datetime) -> None:
+        """Writes a request for storage commitment; it is pending once this returns."""
+        await self._transactions.run(lambda c: commitments.ask(c, asked, first_try))
+
+    async def claim_commitments(
+        self, *, others: timedelta, lease: timedelta, mine: Sequence[str], limit: int
+    ) -> list[Commitment]:
+        """Requests whose time has come, leased to the caller."""
+        now = self._clock.now()
+        return await self._transactions.run(
+            lambda c: commitments.claim(c, now, others=others, lease=lease, mine=mine, limit=limit)
+        )
+
+    async def kept(self, asked: Commitment) -> dict[str, Kept]:
+        """What is stored of the objects that were asked for, by instance; audited."""
+        return await self._transactions.run(lambda c: commitments.kept(c, asked))
+
+    async def expect_committed(self, asked: Commitment, quiet: Quiet = Quiet()) -> None:  # noqa: B008 - frozen
+        """Enters into the ledger what the sender thinks to have sent, in the studies of which something came."""
+        names = [instance for _, instance in asked.asked]
+
+        async def work(connection: AsyncConnection) -> None:
+            found = await studies.studies_of(connection, asked.sender, names)
+            for study in sorted(found):
+                # Objects that never came can only be placed where there is one study for them.
+                listed = names if len(found) == 1 else sorted(found[study])
+                place = (study, asked.sender)
+                await studies.expect(connection, place, "commitment", None, listed, quiet, self._clock.now())
+
+        await self._transactions.run(work)
+
+    async def put_off(self, asked: Commitment, next_at: datetime, *, failed: bool, give_up: bool) -> None:
+        """Another try later, or never."""
+        await self._transactions.run(lambda c: commitments.later(c, asked, next_at, failed=failed, give_up=give_up))
+
+    async def commitment_reported(self, asked: Commitment, failed: Sequence[str], keep_until: datetime) -> None:
+        """The report was taken by its sender."""
+        now = self._clock.now()
+        await self._transactions.run(lambda c: commitments.reported(c, asked, failed, now, keep_until))
