@@ -144,6 +144,11 @@ class DoorSettings(_Section):
     )
     http_host: str = Field(default="127.0.0.1", description="address that the HTTP door listens on")
     http_port: int = Field(default=8080, ge=1, le=65535, description="TCP port of every HTTP route")
+    predictions_host: str = Field(default="127.0.0.1", description="address that forecasts are asked for at")
+    predictions_port: int = Field(default=8081, ge=1, le=65535, description="its TCP port")
+    predictions_a_minute: float = Field(
+        default=6000.0, gt=0, description="forecasts that one credential may ask for, in the long run"
+    )
     folder: Path | None = Field(default=None, description="folder watched for pictures of ears; absent: none is")
     dicomweb_token: SecretStr = Field(
         default=SecretStr(""), description="bearer token of DICOMweb callers; empty: only callers on this machine"

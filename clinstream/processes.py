@@ -64,6 +64,7 @@ def table(settings: Settings) -> tuple[Process, ...]:
         _consumer("overrides", topics.OVERRIDES),
         _consumer("studies", topics.OBSERVED_DICOM, nice=10),
         _consumer("loop", nice=5),
+        _consumer("predictions"),
         Process("release-manager", "training", ("release-manager",), nice=5),
         Process("trainer", "training", ("trainer",), nice=10),
         _door("door-dicom", settings.doors.dicom_processes),

@@ -26,7 +26,7 @@ PART_PORTS = {
     "kafka": ("kafka", "kafka-controller"),
     "triton": ("triton-grpc", "triton-http", "triton-metrics"),
 }
-DOOR_PORTS = ("dicom", "http")
+DOOR_PORTS = ("dicom", "http", "predictions")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from schemas.errors import ClinstreamError
 
 EXIT_BROKEN = 1
 RELAY = "loop"
+PREDICTIONS = "predictions"
 
 log = telemetry.logger("consumers")
 
@@ -20,7 +21,9 @@ log = telemetry.logger("consumers")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; 0 after an orderly stop, 1 when the process should be started anew."""
     parser = argparse.ArgumentParser(prog="python -m consumers", description=__doc__)
-    parser.add_argument("process", choices=sorted([*pipelines.PIPELINES, RELAY]), help="name in the process table")
+    parser.add_argument(
+        "process", choices=sorted([*pipelines.PIPELINES, RELAY, PREDICTIONS]), help="name in the process table"
+    )
     parser.add_argument("--index", type=int, default=0, help="number among the processes of that name, from 0")
     chosen = parser.parse_args(arguments)
     telemetry.configure_logging(chosen.process, chosen.index)
@@ -44,6 +47,11 @@ async def _run(name: str, index: int) -> None:
         if name == RELAY:
             async with bootstrap.services(known, pipelines.EVERYONE) as services:
                 await running.run_beside(here, lambda: pipelines.beside(known, services), stop)
+            return
+        if name == PREDICTIONS:
+            needs = pipelines.ANSWERS
+            async with bootstrap.services(known, needs, cards=pipelines.cards(needs)) as services:
+                await running.run_beside(here, lambda: pipelines.predictions(known, services), stop)
             return
         pipeline = pipelines.PIPELINES[name]
         async with bootstrap.services(known, pipeline.needs, cards=pipelines.cards(pipeline.needs)) as services:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 EVERYONE = frozenset({"publisher", "database"})
 INFERS = EVERYONE | {"inference", "releases"}
+ANSWERS = frozenset({"database", "inference", "releases", "wearers"})
+ASKED_TASK = "glucose"
 
 
 def _prepare(lane: Priority) -> Callable[[Settings, Any, str], Step]:
@@ -168,6 +170,20 @@ async def beside(settings: Settings, services: Services) -> None:
     metrics = GlucoseMetrics(services.database.glucose, services.publisher, services.clock, every_s=every_s)
     watch = StudyWatch(services.database.archive, quiet_of(settings), services.clock)
     await asyncio.gather(relay.run(), metrics.run(), watch.run())
+
+
+async def predictions(settings: Settings, services: Services) -> None:
+    """The process `predictions`: forecasts that are asked for over HTTP; ends by cancellation."""
+    import triton_models
+    from adapters import http_server
+    from consumers import predictions
+    from consumers.forecasting import Forecasting
+
+    views, clock, doors = services.database.glucose, services.clock, settings.doors
+    forecasting = Forecasting(triton_models.discover()[ASKED_TASK], _ask(services), views, clock)
+    rate = doors.predictions_a_minute
+    questions = predictions.Questions(forecasting, views, services.wearers, clock, a_minute=rate)
+    await http_server.serve(predictions.build(questions), doors.predictions_host, doors.predictions_port)
 
 
 PIPELINES: dict[str, Pipeline] = {

@@ -1,15 +1,11 @@
-"""The HTTP door assembled: the route of ward vitals, those of its neighbours, liveness, readiness, the server."""
+"""The HTTP door assembled: the route of ward vitals, those of its neighbours, liveness, readiness."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import uvicorn
 from fastapi import FastAPI, Request, Response
 
-from adapters import telemetry
 from adapters.clock import Clock
 from adapters.kafka import Message
 from adapters.pixels import BlobStore
@@ -93,36 +89,6 @@ def build(
         return error(503, str(refusal)) if refusal else reply(200, {"status": "ready"})
 
     return app
-
-
-def server(app: FastAPI, host: str, port: int) -> uvicorn.Server:
-    """A server that leaves signals to its process, logs no requests, and finishes those under way when told to end."""
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        access_log=False,
-        log_config=None,
-        lifespan="off",
-        timeout_graceful_shutdown=10,
-        server_header=False,
-    )
-    return _Server(config)
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Nothing: the process stops the server in its own order."""
-        yield
-
-    async def startup(self, sockets: list[Any] | None = None) -> None:
-        await super().startup(sockets)
-        telemetry.metrics().ready.set(1)
-
-    async def shutdown(self, sockets: list[Any] | None = None) -> None:
-        telemetry.metrics().ready.set(0)
-        await super().shutdown(sockets)
 
 
 async def _vitals(request: Request, door: Door, key: bytes, clock: Clock) -> Response:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adapters import bootstrap, telemetry
+from adapters import bootstrap, http_server, telemetry
 from adapters.bootstrap import Services
 from adapters.clock import Clock
 from adapters.settings import Settings
@@ -122,7 +122,7 @@ async def _http(parts: Parts, stop: asyncio.Event) -> None:
     wearers = Wearers(parts.opened.wearers, parts.opened.database.shelf, doors.client_requests_per_s)
     table = routing_table(parts.settings.home, doors.routing)
     app = http.build(parts.door, parts.key, parts.clock, wearers, access=access, stored=stored, table=table)
-    server = http.server(app, doors.http_host, doors.http_port)
+    server = http_server.server(app, doors.http_host, doors.http_port)
     serving = asyncio.ensure_future(server.serve())
     stopping = asyncio.ensure_future(stop.wait())
     log.info("the HTTP door opens", host=doors.http_host, port=doors.http_port)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -22,7 +22,10 @@ SCOPE = text("SELECT set_config('clinstream.wearer', :subject, true)")
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A forecast that was asked for, as it was answered; `fallback` says why no model made it, empty where one did."""
+    """A forecast that was asked for, as it was answered; `fallback` says why no model made it, empty where one did.
+
+    `truth` is what the sensor then reported, by minutes ahead, as far as that is known.
+    """
 
     prediction_id: UUID
     wearer: Wearer
@@ -31,6 +34,7 @@ class Prediction:
     version: str
     fallback: str
     content: dict[str, Any]
+    truth: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,9 @@ KEEP = text(
     "ON CONFLICT DO NOTHING"
 )
 OF_WEARER = text(
-    "SELECT prediction_id, made_at, newest_at, version, fallback, content FROM glucose_predictions "
+    "SELECT prediction_id, made_at, newest_at, version, fallback, content, coalesce((SELECT "
+    "jsonb_object_agg(t.horizon_minutes, round(t.truth::numeric, 1)) FROM glucose_truths t "
+    "WHERE t.forecast_id = prediction_id), '{}') AS truth FROM glucose_predictions "
     "WHERE subject_id = :subject AND simulated = :simulated ORDER BY made_at DESC LIMIT :limit"
 )
 
@@ -125,9 +131,8 @@ ACCURACY = text(
 
 
 async def keep(connection: AsyncConnection, predictions: Sequence[Prediction]) -> None:
-    """Stores forecasts of one wearer, in that wearer's scope."""
-    (subject,) = {each.wearer[0] for each in predictions}
-    await connection.execute(SCOPE, {"subject": subject})
+    """Stores forecasts; each is readable in its wearer's scope alone."""
+    await connection.execute(SCOPE, {"subject": EVERYONE})
     await connection.execute(
         KEEP,
         {

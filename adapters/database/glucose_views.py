@@ -118,8 +118,12 @@ class GlucoseViews:
         """Readings in force of a wearer in [first, last), oldest first."""
         return await self._transactions.run(lambda c: glycaemia.readings_between(c, wearer, first, last))
 
+    async def recent(self, wearers: Sequence[Wearer], since: datetime) -> dict[Wearer, list[PlainReading]]:
+        """Readings in force of these wearers since a time, oldest first."""
+        return await self._transactions.run(lambda c: glycaemia.recent(c, wearers, since))
+
     async def keep(self, predictions: Sequence[Prediction]) -> None:
-        """Stores forecasts that were asked for, of one wearer, in that wearer's scope."""
+        """Stores forecasts that were asked for."""
         if predictions:
             await self._transactions.run(lambda c: forecasts.keep(c, predictions))
 

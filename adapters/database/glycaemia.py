@@ -41,6 +41,17 @@ BETWEEN = text(
     "WHERE NOT deleted ORDER BY measured_at"
 )
 
+# readings-recent: those in force since a time, of many wearers.
+RECENT = text(
+    "SELECT asked.subject_id, asked.simulated, r.times, r.mg_dl, r.clipped "
+    f"FROM {ASKED}) AS asked(subject_id, simulated), LATERAL ("
+    "SELECT array_agg((extract(epoch FROM measured_at) * 1000)::int8 ORDER BY measured_at) AS times, "
+    "array_agg(glucose_mg_dl ORDER BY measured_at) AS mg_dl, array_agg(clipped ORDER BY measured_at) AS clipped FROM ("
+    "SELECT DISTINCT ON (x.measured_at) x.measured_at, x.glucose_mg_dl, x.clipped, x.deleted FROM readings x "
+    "WHERE x.subject_id = asked.subject_id AND x.simulated = asked.simulated AND x.measured_at >= :since "
+    "ORDER BY x.measured_at, x.revision DESC) AS latest WHERE NOT deleted) AS r"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Day:
@@ -124,6 +135,17 @@ async def readings_between(
     """Readings in force of a wearer in [first, last), oldest first."""
     values = {"subject": wearer[0], "simulated": wearer[1], "first": first, "last": last}
     return [PlainReading(*row) for row in await connection.execute(BETWEEN, values)]
+
+
+async def recent(
+    connection: AsyncConnection, wearers: Sequence[Wearer], since: datetime
+) -> dict[Wearer, list[PlainReading]]:
+    """Readings in force of these wearers since a time, oldest first."""
+    rows = await connection.execute(RECENT, {**_asked(wearers), "since": since})
+    return {
+        (row.subject_id, row.simulated): list(map(PlainReading, row.times or (), row.mg_dl or (), row.clipped or ()))
+        for row in rows
+    }
 
 
 async def put_days(connection: AsyncConnection, sums: Mapping[Place, DaySums]) -> None:

@@ -48,6 +48,7 @@ class Meters:
         self.glucose_metrics_revised = self._make("glucose_metrics_revised", Counter)
         self.glucose_metrics_age_seconds = self._make("glucose_metrics_age_seconds", Gauge)
         self.forecasts_joined = self._make("forecasts_joined", Counter)
+        self.predictions = self._make("predictions", Counter)
         self.stale_answers = self._make("stale_answers", Counter)
         self.window_reads = self._make("window_reads", Counter)
         self.assessments = self._make("assessments", Counter)

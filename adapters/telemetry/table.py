@@ -55,6 +55,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("clinstream_glucose_metrics_revised_total", "counter", "revisions", (), "windows of days computed anew"),
     Metric("clinstream_glucose_metrics_age_seconds", "gauge", "s", (), "oldest reading that metrics lack"),
     Metric("clinstream_forecasts_joined_total", "counter", "points", (), "forecasts that met what then happened"),
+    Metric("clinstream_predictions_total", "counter", "forecasts", ("fate",), "forecasts that were asked for, by fate"),
     Metric("clinstream_stale_answers_total", "counter", "answers", ("task",), "no forecast: the newest reading is old"),
     Metric("clinstream_window_reads_total", "counter", "windows", ("lane", "source"), "wearers' windows, by source"),
     Metric("clinstream_assessments_total", "counter", "assessments", ("task", "kind"), "assessments taken, by kind"),

@@ -121,6 +121,7 @@ def _say_ready(settings: Settings, only_parts: bool, seconds: float, out: Consol
         doors = settings.doors
         out.print(f"DICOM  {doors.dicom_ae_title}@{doors.dicom_host}:{doors.dicom_port}")
         out.print(f"HTTP   http://{doors.http_host}:{doors.http_port}")
+        out.print(f"Asking http://{doors.predictions_host}:{doors.predictions_port}/api/predictions/glucose")
         out.print("Next: `clinstream send dicom FILE --wait`, `clinstream status`, `clinstream down`.")
 
 

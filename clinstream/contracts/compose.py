@@ -27,6 +27,7 @@ JAAS = re.compile(r"&jaas '[^']*'")
 # What a door opens to this machine: (variable, value) beside the common ones, and its published port.
 DOORS: Mapping[str, tuple[Mapping[str, str], int]] = {
     "door-dicom": ({"CLINSTREAM_DOOR_DICOM_HOST": "0.0.0.0", "CLINSTREAM_DOOR_DICOM_PROCESSES": '"1"'}, 11112),
+    "predictions": ({"CLINSTREAM_DOOR_PREDICTIONS_HOST": "0.0.0.0"}, 8081),
     "door-http": ({"CLINSTREAM_DOOR_HTTP_HOST": "0.0.0.0"}, 8080),
 }
 # What training processes have beside the common: the models' volume to write to, base data, the registry.

@@ -71,13 +71,13 @@ STATEMENTS: tuple[str, ...] = (
     "CREATE INDEX glucose_predictions_wearer ON glucose_predictions (subject_id, made_at)",
     "COMMENT ON TABLE glucose_predictions IS 'forecasts that were asked for over HTTP, as they were answered'",
     # Even the owner reads and writes only within the scope of one wearer, which a transaction must name; `*` is for
-    # joining forecasts with what then happened.
+    # writing them and for joining them with what then happened.
     "ALTER TABLE glucose_predictions ENABLE ROW LEVEL SECURITY",
     "ALTER TABLE glucose_predictions FORCE ROW LEVEL SECURITY",
     """
     CREATE POLICY glucose_predictions_of_the_wearer ON glucose_predictions
         USING (current_setting('clinstream.wearer', true) IN (subject_id, '*'))
-        WITH CHECK (subject_id = current_setting('clinstream.wearer', true))
+        WITH CHECK (current_setting('clinstream.wearer', true) IN (subject_id, '*'))
     """,
     """
     CREATE TABLE glucose_truths (
