@@ -24,7 +24,7 @@ async def run(plant: Plant, *, repeats: int, count: int) -> Report:
     Every wearer has three hours of readings before the first repeat; the windows are warm after an unmeasured round.
     """
     wearers = load.wearers(count)
-    await _history(plant, load.history(wearers, HISTORY))
+    await store_history(plant, load.history(wearers, HISTORY))
     await _through_the_lane(plant, wearers)
     ours, theirs, spent = [], [], []
     for _ in range(repeats):
@@ -43,7 +43,7 @@ async def run(plant: Plant, *, repeats: int, count: int) -> Report:
     )
 
 
-async def _history(plant: Plant, rounds: list[list[GlucoseObserved]]) -> None:
+async def store_history(plant: Plant, rounds: list[list[GlucoseObserved]]) -> None:
     """Stores the past, wearer by wearer, as the lane would have."""
     by_wearer = [list(each) for each in zip(*rounds, strict=True)]
     for start in range(0, len(by_wearer), WEARERS_A_WRITE):

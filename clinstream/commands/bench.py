@@ -33,11 +33,29 @@ class Bench(StrEnum):
     STAT = "stat"
     RESTART = "restart"
     GLUCOBENCH = "glucobench"
+    PREDICTIONS = "predictions"
+    STORM = "storm"
 
 
 # Vitals: waking the held process costs about a second, a fifth of 10,000 events' time and 7 % of 30,000's.
-COUNTS = {Bench.IMAGING: 240, Bench.VITALS: 30_000, Bench.CGM: 20_000, Bench.STAT: 30, Bench.RESTART: 0}
-REPEATS = {Bench.IMAGING: 3, Bench.VITALS: 3, Bench.CGM: 3, Bench.STAT: 2, Bench.RESTART: 2}
+COUNTS = {
+    Bench.IMAGING: 240,
+    Bench.VITALS: 30_000,
+    Bench.CGM: 20_000,
+    Bench.STAT: 30,
+    Bench.RESTART: 0,
+    Bench.PREDICTIONS: 2000,
+    Bench.STORM: 1000,
+}
+REPEATS = {
+    Bench.IMAGING: 3,
+    Bench.VITALS: 3,
+    Bench.CGM: 3,
+    Bench.STAT: 2,
+    Bench.RESTART: 2,
+    Bench.PREDICTIONS: 3,
+    Bench.STORM: 1,
+}
 
 
 def bench(
@@ -58,7 +76,8 @@ def bench(
 
     imaging: images/s to PostgreSQL against Triton driven directly · vitals, cgm: events/s against the naive loop ·
     stat: urgent images beside a full routine lane · restart: seconds from SIGKILL until events flow again ·
-    glucobench: forecasters against a linear one on a file of readings; needs no stack, but training's libraries.
+    glucobench: forecasters against a linear one on a file of readings; needs no stack, but training's libraries ·
+    predictions: forecasts that 50 ask for at once · storm: 8 h of many wearers at once beside live readings.
 
     Examples: clinstream bench vitals · clinstream bench imaging --images xrays/ --json ·
     clinstream bench glucobench --readings cgm.parquet --gap-min 45 --min-segment 240 --test-segment 240 --max-input 144
@@ -93,12 +112,16 @@ def _print(report: "Report", as_json: bool) -> None:
 async def _measure(settings: Settings, name: Bench, size: tuple[int, int], images: Path | None, side: int) -> "Report":
     repeats, count = size
     # Imported here: the benches bring the consumers' libraries along, which no other command needs.
-    from clinstream.benches import cgm, imaging, load, restart, stat, vitals
+    from clinstream.benches import cgm, imaging, load, predictions, restart, stat, storm, vitals
     from clinstream.benches.plant import plant
 
     async with plant(settings) as found:
         if name is Bench.VITALS:
             return await vitals.run(found, repeats=repeats, count=count)
+        if name is Bench.PREDICTIONS:
+            return await predictions.run(found, repeats=repeats, count=count)
+        if name is Bench.STORM:
+            return await storm.run(found, repeats=repeats, count=count)
         if name is Bench.CGM:
             return await cgm.run(found, repeats=repeats, count=count)
         originals = load.pictures(images, side)

@@ -1,0 +1,95 @@
+"""`bench predictions`: how soon a forecast that is asked for is answered, 50 askers at once, beside one at a time."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import httpx
+
+from adapters import wearers
+from adapters.database import NewReading, Taking
+from adapters.wearers import Credential
+from clinstream.benches import load
+from clinstream.benches.figures import Report, figure, p95, ratio
+from clinstream.benches.plant import Plant
+from schemas.errors import UserError
+
+AT_ONCE = 50
+ALONE = 20
+"""One in so many requests is sent alone."""
+HISTORY = 36
+PATH = "/api/predictions/glucose"
+PARTS = ("predictions.0", "database", "triton")
+BY = "bench predictions"
+
+
+async def run(plant: Plant, *, repeats: int, count: int) -> Report:
+    """`count` requests a repeat from 50 wearers at once, each with a credential that is revoked afterwards."""
+    subjects = load.wearers(AT_ONCE)
+    rounds = [*load.history(subjects, HISTORY), load.readings(subjects, datetime.now(UTC))]
+    new = [NewReading(event, 1) for each in rounds for event in each]
+    await plant.services.database.take(Taking(uuid4(), dict.fromkeys(((s, True) for s in subjects), None), new, [], []))
+    secrets, made = await _credentials(plant, subjects)
+    doors = plant.settings.doors
+    try:
+        async with httpx.AsyncClient(
+            base_url=f"http://{doors.predictions_host}:{doors.predictions_port}",
+            limits=httpx.Limits(max_connections=AT_ONCE),
+            timeout=30.0,
+            trust_env=False,
+        ) as client:
+            return await _measure(plant, client, secrets, repeats, count)
+    finally:
+        await plant.services.database.revoke_credentials(made, by_whom=BY)
+
+
+async def _measure(plant: Plant, client: httpx.AsyncClient, secrets: Sequence[str], repeats: int, count: int) -> Report:
+    await asyncio.gather(*(_ask(plant, client, secret, 1) for secret in secrets))  # credentials and model are warm now
+    rates, alone_rates, late, alone_late, spent = [], [], [], [], []
+    for _ in range(repeats):
+        cpu = plant.cpu_s(PARTS)
+        began = plant.clock.monotonic()
+        each = -(-count // AT_ONCE)
+        found = [t for some in await asyncio.gather(*(_ask(plant, client, s, each) for s in secrets)) for t in some]
+        rates.append(len(found) / (plant.clock.monotonic() - began))
+        spent.append((plant.cpu_s(PARTS) - cpu) * 1000 / len(found))
+        late.append(p95(found) * 1000)
+        alone = await _ask(plant, client, secrets[0], max(10, count // ALONE))
+        alone_rates.append(len(alone) / sum(alone))
+        alone_late.append(p95(alone) * 1000)
+    return Report(
+        "predictions",
+        {"over_one_at_a_time": ratio(rates, alone_rates)},
+        {
+            "p95_50_at_once": figure(late, "ms"),
+            "p95_one_at_a_time": figure(alone_late, "ms"),
+            "answered": figure(rates, "forecasts/s"),
+            "cpu": figure(spent, "ms/forecast"),
+        },
+    )
+
+
+async def _credentials(plant: Plant, subjects: Sequence[str]) -> tuple[list[str], list[UUID]]:
+    secrets, made = [], []
+    for subject in subjects:
+        secret, salt = wearers.new_secret(), os.urandom(16)
+        hashed = wearers.salted(salt, wearers.digest(secret) or "")
+        credential = Credential(uuid4(), subject, "bench", salt, hashed, datetime.now(UTC))
+        await plant.services.database.add_credential(credential, by_whom=BY)
+        secrets.append(secret)
+        made.append(credential.credential_id)
+    return secrets, made
+
+
+async def _ask(plant: Plant, client: httpx.AsyncClient, secret: str, count: int) -> list[float]:
+    """Seconds of each of `count` requests, one after the other; UserError where one is not a model's forecast."""
+    found = []
+    for _ in range(count):
+        began = plant.clock.monotonic()
+        answer = await client.post(PATH, json={"simulated": True}, headers={"api-secret": secret})
+        found.append(plant.clock.monotonic() - began)
+        if answer.status_code != 200 or answer.json()["status"] != "forecast" or answer.json()["fallback"]:
+            raise UserError(f"A forecast was answered with {answer.status_code}: {answer.text[:200]}")
+    return found
