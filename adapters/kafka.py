@@ -5,13 +5,16 @@ Consuming lives in `consumers`, topics and lag in `topics_admin`.
 
 import asyncio
 import logging
+import random
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+from aiokafka.partitioner import murmur2
 
 from adapters import kafka_noise
 from adapters.clock import Clock
@@ -73,6 +76,18 @@ class Publisher(Protocol):
         ...
 
 
+@lru_cache(maxsize=65_536)
+def _hash(key: bytes) -> int:
+    """murmur2 of a key, remembered: the client's own is in Python, and a wearer's next reading has the same key."""
+    found: int = murmur2(key)
+    return found & 0x7FFFFFFF
+
+
+def partition(key: bytes | None, every: Sequence[int], available: Sequence[int]) -> int:
+    """The partition of a key, the same that every other Kafka client chooses; any for a record without a key."""
+    return random.choice(available or every) if key is None else every[_hash(key) % len(every)]
+
+
 def client_security(settings: KafkaSettings) -> dict[str, Any]:
     """Keyword arguments that protect a connection, understood by aiokafka and by kafka-python alike."""
     chosen: dict[str, Any] = {"security_protocol": settings.security_protocol}
@@ -127,6 +142,7 @@ class KafkaPublisher:
             client_id="clinstream",
             acks="all",
             enable_idempotence=True,
+            partitioner=partition,
             max_batch_size=131_072,
             max_request_size=MAX_MESSAGE_BYTES,
             linger_ms=2,

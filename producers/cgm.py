@@ -137,7 +137,7 @@ def observed(
         observed_at=now,
         clipped=clipped,
         trend=reading.trend if reading.trend in TRENDS else "",
-        device=reading.device,
+        device=reading.device.replace("\0", ""),  # PostgreSQL holds no text with NUL in it
         sender=sender,
         simulated=reading.simulated,
     )

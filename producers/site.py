@@ -1,5 +1,6 @@
 """What all routes of wearers' apps share: who may, what is kept, and how an event of a wearer gets onto the log."""
 
+from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,8 +72,9 @@ class Site:
 
     def noted(self, subject: str, taken: Sequence[tuple[GlucoseObserved, Message]]) -> None:
         """Counts what is on the log, and remembers it until it is recorded."""
-        for message in {event.event_id: message for event, message in taken}.values():
-            count(LANES[message.topic])
+        messages = {event.event_id: message for event, message in taken}
+        for topic, number in Counter(message.topic for message in messages.values()).items():
+            count(LANES[topic], number)
         shown = (event for event, _ in taken if not event.simulated)
         self.pending.note(subject, {event.event_id: cgm.time_ms(event) for event in shown})
 

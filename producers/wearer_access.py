@@ -66,7 +66,8 @@ def presented(request: Request) -> str:
     scheme, _, value = request.headers.get("authorization", "").strip().partition(" ")
     kinds: dict[str, Callable[[str], str]] = {"bearer": str.strip, "basic": _basic}
     given = kinds[scheme.lower()](value) if scheme.lower() in kinds else ""
-    return request.headers.get("api-secret") or given or request.query_params.get("token") or ""
+    asked = request.query_params
+    return request.headers.get("api-secret") or given or asked.get("token") or asked.get("secret") or ""
 
 
 def _basic(value: str) -> str:

@@ -7,7 +7,7 @@ Attributes travel as `ce_*` headers in UTF-8, the event's data as JSON in the va
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -60,19 +60,33 @@ def pack(
 ) -> tuple[list[tuple[str, bytes]], bytes]:
     """Headers and value of `data` as one CloudEvent."""
     headers = [
-        ("ce_specversion", b"1.0"),
+        *_always(type(data), source),
         ("ce_id", id.encode()),
-        ("ce_source", source.encode()),
-        ("ce_type", event_type(type(data)).encode()),
-        ("ce_time", time.astimezone(UTC).isoformat().replace("+00:00", "Z").encode()),
+        ("ce_time", _written(time)),
         ("ce_subject", subject.encode()),
-        ("ce_dataschema", dataschema(type(data)).encode()),
-        ("content-type", CONTENT_TYPE.encode()),
     ]
     headers += [(f"ce_{name}", value.encode()) for name, value in (extensions or {}).items()]
     if traceparent:
         headers.append(("traceparent", traceparent.encode()))
     return headers, _encoder.encode(data)
+
+
+@lru_cache(maxsize=256)
+def _always(kind: type[Base], source: str) -> tuple[tuple[str, bytes], ...]:
+    """The headers that all events of a kind from one source have."""
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_source", source.encode()),
+        ("ce_type", event_type(kind).encode()),
+        ("ce_dataschema", dataschema(kind).encode()),
+        ("content-type", CONTENT_TYPE.encode()),
+    )
+
+
+@lru_cache(maxsize=16)
+def _written(time: datetime) -> bytes:
+    """A time as a header has it; the events of one request share theirs."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z").encode()
 
 
 def open_envelope(headers: Iterable[tuple[str, bytes]]) -> Envelope:

@@ -280,6 +280,12 @@ async def test_a_broker_that_is_away_means_503(app: Client) -> None:
     assert int(answer.headers["retry-after"]) >= 1
 
 
+async def test_a_device_string_that_no_database_holds_does_no_harm(app: Client) -> None:
+    await send(app, entry(device="a\0b"))
+    (event,) = app.events(LIVE, GlucoseObserved)
+    assert event.device == "ab"
+
+
 def test_an_entry_that_is_no_object_is_refused() -> None:
     with pytest.raises(Unprocessable):
         cgm.entry(7)

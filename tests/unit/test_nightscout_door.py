@@ -78,7 +78,8 @@ async def test_a_credential_selects_its_wearer_however_it_comes(app: Client, hea
     await upload(app, entry())
     await upload(app, entry(0, 99), headers={"api-secret": "secret of another"})
     assert [row["sgv"] for row in await get(app, "/api/v1/entries.json", headers)] == [120]
-    assert [row["sgv"] for row in await get(app, f"/api/v1/entries.json?token={SECRET}", {})] == [120]
+    for name in ("token", "secret"):
+        assert [row["sgv"] for row in await get(app, f"/api/v1/entries.json?{name}={SECRET}", {})] == [120]
 
 
 @pytest.mark.parametrize(
