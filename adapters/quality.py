@@ -94,8 +94,8 @@ def sample(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def is_coloured(image: DecodedImage) -> bool:
     """Whether more than 2 % of the pixels of three channels have a colour."""
     pixels = sample(image.stored)
-    spread = (pixels.max(axis=2).astype(np.int32) - pixels.min(axis=2)) * (255.0 / (2**image.bits_stored - 1))
-    return bool((spread > COLOURED).mean() > COLOUR_SHARE)
+    spread = pixels.max(axis=2).astype(np.float32) - pixels.min(axis=2).astype(np.float32)
+    return bool((spread * (255.0 / (2**image.bits_stored - 1)) > COLOURED).mean() > COLOUR_SHARE)
 
 
 def _drawn(picture: Grey8) -> Fault | None:

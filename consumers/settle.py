@@ -92,6 +92,8 @@ class Settler:
         meters = telemetry.metrics()
         for decided in plan.decided:
             meters.outcomes.labels(task=decided.task, fate=decided.fate).inc()
+            if decided.code:
+                meters.refusals.labels(task=decided.task, code=decided.code).inc()
         for letter in plan.letters:
             kind = "failed" if letter.topic == topics.DEAD_FAILED else "unprocessable"
             meters.dead_letters.labels(lane=self._lane, kind=kind).inc()

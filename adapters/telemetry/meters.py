@@ -40,6 +40,7 @@ class Meters:
         self.inference_rows = self._make("inference_rows", Histogram)
         self.inference_seconds = self._make("inference_seconds", Histogram)
         self.outcomes = self._make("outcomes", Counter)
+        self.refusals = self._make("refusals", Counter)
         self.dead_letters = self._make("dead_letters", Counter)
         self.parked = self._make("parked", Gauge)
         self.braked = self._make("braked", Gauge)

@@ -45,6 +45,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("clinstream_inference_rows", "histogram", "rows", ("task",), "rows of one request to Triton", SIZES),
     Metric("clinstream_inference_seconds", "histogram", "s", ("task",), "duration of one request to Triton", SECONDS),
     Metric("clinstream_outcomes_total", "counter", "events", ("task", "fate"), "outcomes decided, by fate"),
+    Metric(
+        "clinstream_refusals_total", "counter", "events", ("task", "code"), "images that a model did not take, by code"
+    ),
     Metric("clinstream_dead_letters_total", "counter", "events", ("lane", "kind"), "events put aside, by kind"),
     Metric("clinstream_parked", "gauge", "1", ("lane", "reason"), "1 while the lane waits for what the reason names"),
     Metric("clinstream_braked", "gauge", "1", ("lane",), "1 while too many failures hold the lane until `resume`"),

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
+from adapters import telemetry
 from adapters.fakes.clock import FakeClock
 from adapters.fakes.publisher import FakePublisher
 from adapters.kafka import Message
@@ -173,3 +175,19 @@ def test_a_replayed_event_is_the_observed_one_with_one_attempt_more() -> None:
     assert read.event == vitals(4)
     assert read.envelope.extensions["firstseen"] == "2026-01-31T08:00:00+00:00"
     assert not [name for name, _ in again.headers if name.startswith("dead_")]
+
+
+async def test_refusals_are_counted_by_their_code_when_they_are_durable() -> None:
+    """CC10: a camera that sends everything lying on its side shows."""
+
+    def counted(code: str) -> float:
+        labels = {"task": "toy", "code": code}
+        return telemetry.metrics().registry.get_sample_value("clinstream_refusals_total", labels) or 0.0
+
+    before = counted("rotated"), counted("")
+    told, _, _ = await settler([])
+    turned = Decide(msgspec.structs.replace(decision(0).outcome, code="rotated"))
+    plan = told.plan([handled(arrival(0), turned), handled(arrival(1), decision(1))])
+    await told.settle(plan)
+    told.count(plan)
+    assert (counted("rotated"), counted("")) == (before[0] + 1, before[1])
