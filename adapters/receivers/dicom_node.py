@@ -81,11 +81,13 @@ class DicomNode:
 
 
 def _why_not(association: Any) -> ReceiverAway | ReceiverRefused:
+    said = getattr(association.acceptor.primitive, "result", None)
+    if association.is_rejected and said == 0x01:  # permanently, PS3.8 table 9-21: an unknown AE title, mostly
+        return ReceiverRefused("it rejects the association; are the AE titles known to it?")
     if association.is_rejected:
-        answer = association.acceptor.primitive
-        if getattr(answer, "result", None) == 0x01:  # permanently, PS3.8 table 9-21: an unknown AE title, mostly
-            return ReceiverRefused("it rejects the association; are the AE titles known to it?")
         return ReceiverAway("it rejects the association for now")
+    if said == 0x00:  # accepted, and none of the contexts: pynetdicom aborts then
+        return ReceiverRefused("it takes none of the storage or query classes")
     return ReceiverAway("it does not answer")
 
 

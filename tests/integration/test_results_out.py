@@ -1,0 +1,208 @@
+"""Visible results on the real log reach a real PACS, once, and what comes back from there is no new image (CC20)."""
+
+import asyncio
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+import triton_models
+from adapters import bootstrap, dicom_reading, topics_admin
+from adapters.bootstrap import Services
+from adapters.database import Export, ImageIdentity
+from adapters.kafka import Message
+from adapters.pixels import blob_uri
+from adapters.receivers import open_receiver
+from adapters.settings import Destination, ExportSettings, Settings
+from clinstream import leaving
+from consumers import app, pipelines, route
+from consumers.process import ConsumerProcess
+from producers import store_request
+from producers.store_request import StoreRequest
+from schemas import envelope, ids, topics
+from schemas.errors import ReceiverAway
+from schemas.events import Base, ImageObserved, ResultAmended, ResultPublished, ResultWithdrawn
+from tests.support import results_out
+from tests.support.results_out import SECONDS, Pacs, chest, chest_result
+
+CARDS = [model.card for model in triton_models.discover().values()]
+
+
+@pytest.fixture(scope="module")
+def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pacs]:
+    with results_out.orthanc(tmp_path_factory.mktemp("pacs")) as found:
+        yield found
+
+
+@pytest.fixture
+async def services(
+    kafka_settings: Settings, fresh_database: Settings, tmp_path: Path, pacs: Pacs
+) -> AsyncIterator[Services]:
+    update = {
+        "home": tmp_path,
+        "store_url": (tmp_path / "store").as_uri(),
+        "kafka": kafka_settings.kafka,
+        "exports": ExportSettings(destinations={"pacs": pacs.destination}),
+    }
+    settings = fresh_database.model_copy(update=update)
+    await asyncio.to_thread(topics_admin.ensure_topics, settings, [card.name for card in CARDS])
+    async with bootstrap.services(settings, pipelines.PIPELINES["exports"].needs) as found:
+        yield found
+
+
+@asynccontextmanager
+async def exporting(services: Services) -> AsyncIterator[None]:
+    """The process `exports`, in this process."""
+    pipeline, stop = pipelines.PIPELINES["exports"], asyncio.Event()
+    assert pipeline.beside is not None
+    step = pipeline.build(services.settings, services, "exports")
+    loop = app.Loop(ConsumerProcess("exports", 0, services.settings), step, services, {})
+    reading = asyncio.ensure_future(loop.run(stop))
+    sending = asyncio.ensure_future(pipeline.beside(services.settings, services)())
+    try:
+        yield
+    finally:
+        stop.set()
+        sending.cancel()
+        await asyncio.wait_for(reading, SECONDS)
+
+
+async def visible(services: Services, result: ResultPublished, image: bytes) -> None:
+    """The result is visible and its image is stored."""
+    uri = blob_uri("pixels", ids.sha256_hex(image))
+    await services.store.put(uri, image, durable=False)
+    answer = result.answer
+    identity = ImageIdentity(
+        event_id=answer.event_id,
+        object_id=answer.object_id,
+        subject_id=answer.subject_id,
+        study_id="stu-1",
+        blob_uri=uri,
+        modality="DX",
+        observed_at=datetime.fromtimestamp(answer.hops["observed"], UTC),
+    )
+    await services.database.note_images([identity])
+    await services.database.record([answer])
+
+
+async def say(services: Services, event: Base, id: str) -> None:
+    """Onto the topic that subscribers read."""
+    result = event
+    assert isinstance(result, ResultPublished | ResultAmended | ResultWithdrawn)
+    headers, value = envelope.pack(
+        event, id=id, source="test", subject=result.subject_id, time=datetime.now(UTC), extensions={}
+    )
+    topic = topics.results_topic(result.task)
+    await services.publisher.publish_many([Message(topic, result.subject_id.encode(), headers, value)])
+
+
+async def over(services: Services, result: UUID, rows: int) -> list[Export]:
+    """The rows of a result, oldest first, once there are so many and none waits."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            found = await services.database.exports(result=result)
+            if len(found) == rows and all(row.state != "waiting" for row in found):
+                return found[::-1]
+            await asyncio.sleep(0.1)
+
+
+async def test_a_result_its_correction_and_its_withdrawal_reach_the_pacs_once(services: Services, pacs: Pacs) -> None:
+    """CC20: from the results topic into Orthanc, confirmed by query; repeats and late ones make nothing."""
+    result = chest_result(7)
+    old = chest_result(8, observed=time.time() - 25 * 3600)
+    await visible(services, result, chest(7))
+    await visible(services, old, chest(8))
+    same: dict[str, Any] = {
+        "result_id": result.result_id,
+        "object_id": result.object_id,
+        "subject_id": result.subject_id,
+        "task": result.task,
+        "revision": 1,
+    }
+    changed = {"assessment": "rejected", "label": "normal"}
+    async with exporting(services):
+        await say(services, old, str(old.result_id))
+        for _ in range(2):
+            await say(services, result, str(result.result_id))
+        (sent,) = await over(services, result.result_id, 1)
+        assert (sent.state, sent.action, len(sent.sent)) == ("confirmed", "publish", 2)
+        await say(services, ResultAmended(**same, changed=changed, reason="assessed"), "amended-1")
+        await over(services, result.result_id, 2)
+        await services.database.withdraw(result.result_id, by_whom="tester", why="wrong patient")
+        await say(services, ResultWithdrawn(**same, reason="wrong patient"), "withdrawn")
+        rows = await over(services, result.result_id, 3)
+        again = await asyncio.to_thread(
+            leaving.resend, services.settings, result.result_id, destination=None, by="tester", why="test"
+        )
+        assert len(again) == 3
+        repeated = await over(services, result.result_id, 3)
+    assert [row.state for row in repeated] == ["cancelled", "cancelled", "confirmed"], "withdrawn in the meantime"
+    assert [(row.action, row.state) for row in rows] == [
+        ("publish", "confirmed"),
+        ("amend", "confirmed"),
+        ("withdraw", "confirmed"),
+    ]
+    assert await services.database.exports(result=old.result_id) == [], "what arrived yesterday does not leave"
+    (study,) = pacs.tags("studies")
+    assert (study["AccessionNumber"], study["StudyInstanceUID"]) == ("ACC7", "1.2.826.0.1.3680043.8.498.7.2")
+    assert sorted(each["Modality"] for each in pacs.tags("series")) == ["KO", "OT", "OT", "SR", "SR"]
+    held = {each["SOPInstanceUID"] for each in pacs.tags("instances")}
+    assert held == {uid for row in rows for uid in row.sent}
+    for file in pacs.files():
+        assert claimed(file) == [route.NotClaimed("*", "the object was made by this system")]
+
+
+def claimed(file: bytes) -> list[route.Claim]:
+    """What becomes of an object that the PACS sends to our door."""
+    opened = dicom_reading.open_dicom(file)
+    meta = opened.dataset.file_meta
+    data = file[file.index(b"DICM") + 4 + 12 + meta.FileMetaInformationGroupLength :]
+    request = StoreRequest(
+        data=data,
+        transfer_syntax_uid=str(meta.TransferSyntaxUID),
+        sop_class_uid=str(opened.dataset.SOPClassUID),
+        sop_instance_uid=str(opened.dataset.SOPInstanceUID),
+        priority=0,
+        sender="ORTHANC",
+        called="CLINSTREAM",
+    )
+    verdict = store_request.judge(request, b"key", datetime.now(UTC))
+    assert verdict.answer.status == store_request.ACCEPTED
+    event = envelope.read(ImageObserved, verdict.message.value)
+    return route.route(CARDS, opened.header, event)
+
+
+# pynetdicom forgets to close the socket of a connection that was refused.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_node_without_queries_is_sent_to_and_believed_and_one_that_is_gone_is_told_from_it(tmp_path: Path) -> None:
+    """CC20: DCMTK's storescp keeps what it gets; its files are ours, byte for byte in what they say."""
+    from consumers.exporting import account, package
+
+    port = results_out.free_port()
+    there = Destination(host="127.0.0.1", port=port, ae_title="ANY")
+    node = open_receiver(there)
+    with pytest.raises(ReceiverAway):
+        node.probe()
+    assert leaving.probe(there) == "it does not answer"
+    process = subprocess.Popen([results_out.program("storescp"), "-od", str(tmp_path), str(port)])
+    try:
+        end = time.monotonic() + SECONDS
+        while leaving.probe(there):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        parcel = package.told(account.of_result(chest_result(9), None), chest(9))
+        receipt = node.deliver(parcel)
+        assert (receipt.confirmed, receipt.note) == (False, "it takes no queries")
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+    kept = [dicom_reading.open_dicom(path.read_bytes()).dataset for path in tmp_path.iterdir()]
+    assert {str(each.SOPInstanceUID) for each in kept} == set(receipt.ids)
+    assert {str(each.PatientName) for each in kept} == {"Doe^Jane"}
+    assert {str(each.IssuerOfPatientID) for each in kept} == {"HOSPITAL"}
