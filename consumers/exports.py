@@ -10,7 +10,7 @@ from uuid import UUID
 
 from adapters import telemetry
 from adapters.clock import Clock
-from adapters.database import Export, ExportState
+from adapters.database import Export, ExportState, Followable
 from adapters.settings import ExportSettings
 from consumers.delivery import Delivery
 from consumers.outcomes import Batch, Outcome
@@ -22,10 +22,14 @@ log = telemetry.logger("exports")
 
 
 class Queue(Protocol):
-    """The part of the database that keeps what is to leave; both raise DatabaseUnavailable."""
+    """The part of the database that keeps what is to leave; every call raises DatabaseUnavailable."""
 
     async def file_exports(self, rows: Sequence[Export]) -> int:
         """Queues sendings; one that was filed before stays as it is."""
+        ...
+
+    async def followable(self, result_ids: Sequence[UUID]) -> dict[UUID, Followable]:
+        """How these results stand now, each with its image, by id."""
         ...
 
     async def exports(
@@ -52,17 +56,19 @@ class Exports:
 
     async def __call__(self, batch: Sequence[Delivery]) -> Sequence[list[Outcome]]:
         """Files what is to leave; nothing more is to do for an event. Raises what parks the lane."""
+        published = [each.event.result_id for each in batch if isinstance(each.event, ResultPublished)]
+        standing = await self._queue.followable(published) if published else {}
         for delivery in batch:
-            rows = await self._rows(delivery.event, delivery)
+            rows = await self._rows(delivery.event, delivery, standing)
             if rows:
                 await self._queue.file_exports(rows)
         return [[] for _ in batch]
 
-    async def _rows(self, event: Base, delivery: Delivery) -> list[Export]:
+    async def _rows(self, event: Base, delivery: Delivery, standing: Mapping[UUID, Followable]) -> list[Export]:
         now = self._clock.now()
         match event:
             case ResultPublished():
-                return self._published(event, now)
+                return self._published(event, standing.get(event.result_id), now)
             case ResultAmended():
                 return await self._later(event, "amend", delivery.envelope.id, event.changed, delivery.timestamp, now)
             case ResultWithdrawn():
@@ -70,7 +76,9 @@ class Exports:
             case _:
                 return []
 
-    def _published(self, event: ResultPublished, now: datetime) -> list[Export]:
+    def _published(self, event: ResultPublished, standing: Followable | None, now: datetime) -> list[Export]:
+        """Goes where the routing row of its image said, else to the usual destinations."""
+        routed = standing.image.destinations if standing and standing.image else None
         answer = event.answer
         until = datetime.fromtimestamp(answer.hops["observed"], UTC) + self._within
         if answer.simulated or until <= now:
@@ -88,7 +96,7 @@ class Exports:
                 until=until,
                 filed_at=now,
             )
-            for destination in self._settings.chosen
+            for destination in (self._settings.chosen if routed is None else routed)
         ]
 
     async def _later(

@@ -38,7 +38,7 @@ RESULT_BY_ID = text(f"{RESULT} WHERE a.answer_id = :id AND v.object_id = a.objec
 
 IMAGE_COLUMNS = (
     "event_id, object_id, subject_id, study_id, blob_uri, modality, sender, observed_at, "
-    "sop_class_uid, media_type, laterality"
+    "sop_class_uid, media_type, laterality, destinations"
 )
 IMAGE = f"SELECT {IMAGE_COLUMNS} FROM images"
 

@@ -229,7 +229,7 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image event as stored, without personal data."""
+    """An image event as stored, without personal data; `destinations` of its results as in `ImageObserved`."""
 
     event_id: UUID
     object_id: str
@@ -242,6 +242,7 @@ class StoredImage:
     sop_class_uid: str = ""
     media_type: str = "application/dicom"
     laterality: str = ""
+    destinations: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

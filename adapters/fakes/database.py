@@ -411,4 +411,5 @@ def _stored_image(image: ImageIdentity) -> StoredImage:
         image.sop_class_uid,
         image.media_type,
         image.laterality,
+        image.destinations,
     )

@@ -73,8 +73,10 @@ async def exporting(services: Services) -> AsyncIterator[None]:
         await asyncio.wait_for(reading, SECONDS)
 
 
-async def visible(services: Services, result: ResultPublished, image: bytes) -> None:
-    """The result is visible and its image is stored."""
+async def visible(
+    services: Services, result: ResultPublished, image: bytes, destinations: tuple[str, ...] | None = None
+) -> None:
+    """The result is visible and its image is stored, routed to these destinations."""
     uri = blob_uri("pixels", ids.sha256_hex(image))
     await services.store.put(uri, image, durable=False)
     answer = result.answer
@@ -85,6 +87,7 @@ async def visible(services: Services, result: ResultPublished, image: bytes) -> 
         study_id="stu-1",
         blob_uri=uri,
         modality="DX",
+        destinations=destinations,
         observed_at=datetime.fromtimestamp(answer.hops["observed"], UTC),
     )
     await services.database.note_images([identity])
@@ -116,8 +119,10 @@ async def test_a_result_its_correction_and_its_withdrawal_reach_the_pacs_once(se
     """CC20: from the results topic into Orthanc, confirmed by query; repeats and late ones make nothing."""
     result = chest_result(7)
     old = chest_result(8, observed=time.time() - 25 * 3600)
-    await visible(services, result, chest(7))
+    await visible(services, result, chest(7), ("pacs",))
     await visible(services, old, chest(8))
+    kept = chest_result(10)
+    await visible(services, kept, chest(10), ())
     same: dict[str, Any] = {
         "result_id": result.result_id,
         "object_id": result.object_id,
@@ -128,6 +133,7 @@ async def test_a_result_its_correction_and_its_withdrawal_reach_the_pacs_once(se
     changed = {"assessment": "rejected", "label": "normal"}
     async with exporting(services):
         await say(services, old, str(old.result_id))
+        await say(services, kept, str(kept.result_id))
         for _ in range(2):
             await say(services, result, str(result.result_id))
         (sent,) = await over(services, result.result_id, 1)
@@ -149,6 +155,7 @@ async def test_a_result_its_correction_and_its_withdrawal_reach_the_pacs_once(se
         ("withdraw", "confirmed"),
     ]
     assert await services.database.exports(result=old.result_id) == [], "what arrived yesterday does not leave"
+    assert await services.database.exports(result=kept.result_id) == [], "its routing row names no destination"
     (study,) = pacs.tags("studies")
     assert (study["AccessionNumber"], study["StudyInstanceUID"]) == ("ACC7", "1.2.826.0.1.3680043.8.498.7.2")
     assert sorted(each["Modality"] for each in pacs.tags("series")) == ["KO", "OT", "OT", "SR", "SR"]
