@@ -55,7 +55,11 @@ class Studies:
 
     async def __call__(self, batch: Sequence[Delivery]) -> Sequence[Sequence[Outcome]]:
         """No outcomes: what becomes of an object is decided by its own way. Raises what parks the lane."""
-        events = [delivery.event for delivery in batch if isinstance(delivery.event, ImageObserved)]
+        await self.note([delivery.event for delivery in batch if isinstance(delivery.event, ImageObserved)])
+        return [()] * len(batch)
+
+    async def note(self, events: Sequence[ImageObserved]) -> None:
+        """Notes these objects; a repeat changes nothing. Raises what parks the lane."""
         # Injected objects are no patient's: nobody finds them among a hospital's studies.
         real = [event for event in events if not event.simulated]
         headers = [await self._header(event) for event in real]
@@ -64,7 +68,6 @@ class Studies:
         notes = [event for event in real if event.sop_class_uid == KEY_OBJECT_SELECTION]
         rejected = [rejection for event in notes for rejection in await self._rejections(event)]
         await self._archive.take(rows, arrived, rejected, self._quiet)
-        return [()] * len(batch)
 
     async def _rejections(self, event: ImageObserved) -> list[Rejection]:
         try:

@@ -22,6 +22,8 @@ from schemas.errors import MissingObject, Unavailable, Unprocessable
 T = TypeVar("T")
 
 OBJECT = "application/dicom"
+OCTETS = "application/octet-stream"
+MOST_FRAMES = 1000
 PICTURES = {"image/jpeg": "JPEG", "image/png": "PNG"}
 ANY = frozenset({"", "*/*", "image/*"})
 AT_WORK = 2
@@ -59,6 +61,17 @@ def add(app: FastAPI, archive: Archive, store: BlobStore, access: Access) -> Non
     async def of_series(study: str, series: str, request: Request) -> Response:
         """WADO-RS."""
         return await answered("dicomweb", objects(request, study, series))
+
+    async def frames(request: Request, asked: str, *uids: str) -> Response:
+        numbers = _frame_numbers(asked)
+        _require_octets(request)
+        (found,) = await find(request, *uids)
+        return await _frames(store, readers, found, numbers)
+
+    @app.get(f"{INSTANCE}/frames/{{asked}}", responses=RESPONSES, summary="Frames of an object")
+    async def frames_of_instance(study: str, series: str, instance: str, asked: str, request: Request) -> Response:
+        """WADO-RS: numbers from 1, separated by commas; as they are encoded in the object."""
+        return await answered("dicomweb", frames(request, asked, study, series, instance))
 
     @app.get(INSTANCE, responses=RESPONSES, summary="One object")
     async def of_instance(study: str, series: str, instance: str, request: Request) -> Response:
@@ -123,6 +136,38 @@ def _require_as_stored(request: Request, found: Sequence[Located]) -> None:
     raise Early(406, f'objects are sent as stored: accept multipart/related; type="{OBJECT}"; transfer-syntax=*')
 
 
+def _frame_numbers(asked: str) -> list[int]:
+    numbers = asked.split(",")
+    if len(numbers) > MOST_FRAMES or not all(each.isdecimal() and 0 < len(each) < 8 for each in numbers):
+        raise Early(400, f"frames are at most {MOST_FRAMES} numbers from 1, separated by commas")
+    return [int(each) for each in numbers]
+
+
+def _require_octets(request: Request) -> None:
+    wanted = request.headers.get("accept", "")
+    for each in wanted.split(",") if wanted.strip() else ["*/*"]:
+        kind, more = parameters(each.strip())
+        if kind == "*/*" or (kind.startswith("multipart/") and more.get("type", OCTETS) in (OCTETS, "*/*")):
+            return
+    raise Early(406, f'frames are sent as encoded: accept multipart/related; type="{OCTETS}"; transfer-syntax=*')
+
+
+async def _frames(store: BlobStore, readers: ThreadPoolExecutor, found: Located, numbers: Sequence[int]) -> Response:
+    try:
+        data = await store.get(found.blob_uri)
+        syntax, encoded = await _in(readers, lambda: _encoded(data, numbers))
+    except (Unavailable, MissingObject) as away:
+        raise Early(503, "the object cannot be read now") from away
+    except LookupError as absent:
+        raise Early(404, str(absent)) from absent
+    except Unprocessable as refused:
+        raise Early(406, str(refused)) from refused
+    boundary = secrets.token_hex(16)
+    head = f"--{boundary}\r\nContent-Type: {OCTETS}; transfer-syntax={syntax}\r\n\r\n".encode()
+    body = b"".join((*(part for frame in encoded for part in (head, frame, b"\r\n")), f"--{boundary}--\r\n".encode()))
+    return Response(body, media_type=f'multipart/related; type="{OCTETS}"; boundary={boundary}')
+
+
 def _related(store: BlobStore, found: Sequence[Located]) -> Response:
     boundary = secrets.token_hex(16)
 
@@ -145,6 +190,12 @@ async def _metadata(store: BlobStore, readers: ThreadPoolExecutor, found: Sequen
         header = await _in(readers, lambda data=data: _header(data))  # type: ignore[misc]
         yield (b"," if number else b"") + header
     yield b"]"
+
+
+def _encoded(data: bytes, numbers: Sequence[int]) -> tuple[str, list[bytes]]:
+    from adapters.dicom_encoded_frames import encoded_frames  # pydicom, which only retrievals need
+
+    return encoded_frames(data, numbers)
 
 
 def _header(data: bytes) -> bytes:

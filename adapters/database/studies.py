@@ -79,9 +79,15 @@ WRITE = text(
     "first_at = :first_at, last_at = :last_at, released_at = :released_at, closed_at = :closed_at, seen_at = :seen_at "
     "WHERE study_id = :study_id AND sender = :sender"
 )
+# An association of the sender that ended in order, as the door's journal has it; written behind, so perhaps later.
+RELEASED = (
+    "(SELECT max(j.began_at + make_interval(secs => j.seconds)) FROM door_journal j WHERE j.sender = l.sender "
+    "AND j.ended = 'released' AND j.began_at >= l.first_at - interval '1 day') AS released_at"
+)
 # waiting-studies: those on which the quiet period may have passed; what another process has in its hands is left out.
 WAITING = text(
-    f"{LINE} WHERE l.state = '{OPEN}' AND l.seen_at <= :before ORDER BY l.study_id, l.sender LIMIT 200 "
+    LINE.replace("l.released_at", RELEASED)
+    + f" WHERE l.state = '{OPEN}' AND l.seen_at <= :before ORDER BY l.study_id, l.sender LIMIT 200 "
     "FOR UPDATE OF l SKIP LOCKED"
 )
 LIST = f"{LINE} WHERE (CAST(:state AS text) IS NULL OR l.state = :state) ORDER BY l.last_at DESC LIMIT :limit"

@@ -84,6 +84,20 @@ def expect(
     _tell([done], as_json)
 
 
+def rebuild() -> None:
+    """Note again whatever the log holds and the tables do not: lines of the ledger, and what DICOMweb searches.
+
+    What is there stays; each study is then closed anew when its time has passed.
+
+    Example: clinstream studies rebuild
+    """
+    from clinstream.restudy import restudy
+
+    console = Console(stderr=True, highlight=False)
+    read = restudy(settings_room.load(), lambda count: console.print(f"{count} objects"))
+    print(f"{read} objects of the log are noted.")
+
+
 def _tell(found: "list[StudyEntry]", as_json: bool) -> None:
     from clinstream import ledger
 
@@ -112,4 +126,5 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_studies)
     group.command()(show)
     group.command()(expect)
+    group.command()(rebuild)
     app.add_typer(group, name="studies")

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from adapters.database import Database, ResultFilter
+from adapters.database import Database, DoorEntry, ResultFilter
 from adapters.database.rejections import Rejection
 from adapters.database.studies import Arrived, StudyEntry
 from adapters.fakes.clock import FakeClock
@@ -72,6 +74,19 @@ async def test_a_late_object_makes_revision_two_of_the_same_study_and_a_repeat_n
     await ledger.come(3, content="another")
     assert seen(await ledger.line())[:3] == ("receiving", 3, 3), "another content of an object is news, not one more"
     assert len(await ledger.archive.studies()) == 1
+
+
+async def test_a_sender_that_ended_its_association_in_order_is_waited_for_less(ledger: Ledger) -> None:
+    await ledger.come(1)
+    await ledger.clock.advance(2)
+    for sender, ended in (("CT1", "released"), ("CT2", "aborted")):
+        await ledger.come(1, sender="CT2") if sender == "CT2" else None
+        entry = DoorEntry(uuid4(), "door-dicom", sender, "CLINSTREAM", "127.0.0.1", AT, 0.0, ended, 1)
+        at = ledger.clock.now()
+        await ledger.database.note_associations([replace(entry, began_at=at - timedelta(seconds=3), seconds=3.0)])
+    assert await ledger.wait(7) == []
+    (closed,) = await ledger.wait(2)
+    assert (closed.sender, *seen(closed)) == ("CT1", "assumed", 1, 1, "association")
 
 
 async def test_two_senders_of_one_study_have_a_line_each(ledger: Ledger) -> None:

@@ -72,7 +72,9 @@ def test_what_stow_took_is_found_by_qido_and_comes_back_from_wado_as_it_was_sent
         stored = {item.ReferencedSOPInstanceUID for item in told.ReferencedSOPSequence}
         events = [envelope.read(ImageObserved, record.value) for record in log.read()]
         assert stored == {event.object_id for event in events} == {f"{STUDY}.{number}" for number in range(3)}
-        work(doors, events)
+        work(doors, events[:2])
+        rebuilt = command(doors.settings, "studies", "rebuild")
+        assert rebuilt.exit_code == 0, rebuilt.output
 
         (study,) = client.get("/studies", params={"StudyInstanceUID": STUDY, "PatientID": "4711"}).json()
         assert Dataset.from_json(study).NumberOfStudyRelatedInstances == 3
@@ -94,5 +96,5 @@ def test_what_stow_took_is_found_by_qido_and_comes_back_from_wado_as_it_was_sent
         assert (line["state"], line["received"], line["expected"], line["sender"]) == ("complete", 3, 3, "STOW-RS")
         (line,) = json.loads(command(doors.settings, "studies", "expect", STUDY, "--ask", base, "--json").stdout)
         assert (line["state"], line["expected_by"]) == ("complete", "list")
-        assert json.loads(command(doors.settings, "studies", "list", "--json").stdout) == [line]
+        assert line in json.loads(command(doors.settings, "studies", "list", "--json").stdout)
     assert "4711" not in doors.log("door-http")

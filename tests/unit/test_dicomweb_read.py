@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom import Dataset
+from pydicom.encaps import encapsulate
 
 from adapters.database.instances import Found, Located, Match
+from adapters.dicom_encoded_frames import encoded_frames
 from adapters.dicom_header import index
 from adapters.pixels import blob_uri
 from producers.dicomweb_access import Access
 from schemas import ids
+from schemas.errors import Unprocessable
 from tests.support.dicom_objects import EXPLICIT, IMPLICIT, data_set, part_10
 from tests.support.dicomweb import Web, web
 
@@ -136,6 +139,31 @@ async def test_a_rendered_object_is_the_picture_that_a_person_would_see(viewer: 
     with Image.open(io.BytesIO(answer.content)) as picture:
         assert picture.format == form
         assert np.abs(np.asarray(picture.convert("L")).astype(int) - greys).max() <= (0 if form == "PNG" else 12)
+
+
+async def test_frames_come_as_they_are_encoded_and_one_that_is_not_there_is_not_found(viewer: Web) -> None:
+    pixels = bytes(range(64)) + bytes(range(64, 128)) + bytes(range(128, 192))
+    eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "NumberOfFrames": 3}
+    keep(viewer, part_10(data_set(**eight, PixelData=pixels)))
+    octets = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
+    answer = await viewer.client.get(f"{PLACE}/frames/3,1", headers={"accept": octets})
+    boundary = answer.headers["content-type"].rpartition("boundary=")[2].encode()
+    parts = [part.partition(b"\r\n\r\n") for part in answer.content.split(b"--" + boundary)[1:-1]]
+    assert [part[2] for part in parts] == [pixels[128:192] + b"\r\n", pixels[:64] + b"\r\n"]
+    assert f"transfer-syntax={EXPLICIT}".encode() in parts[0][0]
+    for asked, status in (("4", 404), ("0", 404), ("x", 400), ("1,", 400)):
+        assert (await viewer.client.get(f"{PLACE}/frames/{asked}")).status_code == status
+    assert (await viewer.client.get(f"{PLACE}/frames/1", headers={"accept": "image/jpeg"})).status_code == 406
+
+
+def test_a_compressed_frame_is_given_out_as_it_lies_in_the_object() -> None:
+    streams = [b"\xff\xd8one!\xff\xd9", b"\xff\xd8second\xff\xd9"]
+    found = data_set(NumberOfFrames=2)
+    found.add_new(0x7FE00010, "OB", encapsulate(streams))
+    found["PixelData"].is_undefined_length = True
+    assert encoded_frames(part_10(found, "1.2.840.10008.1.2.4.50"), [2, 1]) == ("1.2.840.10008.1.2.4.50", streams[::-1])
+    with pytest.raises(Unprocessable):
+        encoded_frames(part_10(data_set(Rows=9)), [1])
 
 
 async def test_what_is_not_there_is_not_found_and_what_has_no_picture_not_acceptable(viewer: Web) -> None:

@@ -1,0 +1,51 @@
+"""The ledger of studies and the index of stored objects made again from the log, by the step that made them."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from adapters import pixels
+from adapters.clock import SystemClock
+from adapters.database import Database
+from adapters.settings import Settings
+from clinstream.reconciliation import log
+from clinstream.reconciliation.replay import chunks
+from consumers.pipelines import quiet_of
+from consumers.studies import Studies
+from schemas import envelope, topics
+from schemas.errors import RejectedInput
+from schemas.events import ImageObserved
+
+CHUNK = 200
+
+
+def restudy(settings: Settings, tell: Callable[[int], None]) -> int:
+    """Notes every object of the log that is not there yet; returns how many were read. What is there stays as it is.
+
+    Raises BrokerUnavailable, DatabaseUnavailable, StoreUnavailable.
+    """
+    return asyncio.run(_restudy(settings, tell))
+
+
+async def _restudy(settings: Settings, tell: Callable[[int], None]) -> int:
+    database, store = Database.open(settings, SystemClock()), pixels.open_store(settings.store_url, settings.store)
+    read = 0
+    try:
+        with ThreadPoolExecutor(1) as decoders:
+            step = Studies(store=store, archive=database.archive, decoders=decoders, quiet=quiet_of(settings))
+            for records in chunks(log.read(settings.kafka, [topics.OBSERVED_DICOM]), CHUNK):
+                await step.note([event for record in records if (event := _event(record))])
+                read += len(records)
+                tell(read)
+    finally:
+        await store.close()
+        await database.close()
+    return read
+
+
+def _event(record: log.LogRecord) -> ImageObserved | None:
+    try:
+        event = envelope.read_any(record.headers.items(), record.value, (ImageObserved,))[1]
+    except RejectedInput:
+        return None
+    return event if isinstance(event, ImageObserved) else None
