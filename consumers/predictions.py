@@ -16,7 +16,7 @@ from adapters import telemetry
 from adapters.clock import Clock
 from adapters.database import MetricsRow, Prediction, Wearer
 from adapters.wearers import Credential, WearerBook
-from consumers import forecast_request, forecasting, patterns
+from consumers import cgm_summary, forecast_request, forecasting, patterns
 from consumers.forecast_request import ForecastRequest
 from consumers.forecasting import Forecasting
 from consumers.rates import Rates
@@ -25,6 +25,7 @@ from schemas.events import GLUCOSE_NOTICE
 from schemas.predictions import GlucosePattern, GlucosePrediction
 
 JSON = "application/json"
+FHIR_JSON = "application/fhir+json"
 PATH = "/api/predictions/glucose"
 MAX_BODY_BYTES = 1_000_000
 RETRY_AFTER_S = 2.0
@@ -108,6 +109,8 @@ class Questions:
         self._count(wearer, 1)
         since = self._clock.now().date() - timedelta(days=_number(request, "days", 1, 400))
         rows = await self._views.metrics(_asked_of(request, wearer), since)
+        if request.query_params.get("format") == "fhir":
+            return reply(200, cgm_summary.bundle(rows), FHIR_JSON)
         found = [
             {"ends_on": row.ends_on, "days": row.days, "revision": row.revision, "figures": row.figures} for row in rows
         ]
@@ -184,9 +187,9 @@ async def _answered(door: str, work: Awaitable[Response]) -> Response:
     return answer
 
 
-def reply(status: int, content: Any) -> Response:
+def reply(status: int, content: Any, media_type: str = JSON) -> Response:
     """JSON."""
-    return Response(msgspec.json.encode(content), status_code=status, media_type=JSON)
+    return Response(msgspec.json.encode(content), status_code=status, media_type=media_type)
 
 
 def _error(status: int, reason: str, retry_after_s: float) -> Response:

@@ -132,3 +132,8 @@ def is_own_uid(uid: str) -> bool:
 def export_id(result: UUID, action: str, change: str, destination: str) -> UUID:
     """Id of one sending to one destination; `change` tells one amendment of a result from another."""
     return uuid5(NAMESPACE, f"export\n{result}\n{action}\n{change}\n{destination}")
+
+
+def part_id(whole: UUID, part: str) -> UUID:
+    """Id of a named part of something that has an id."""
+    return uuid5(whole, part)

@@ -17,6 +17,7 @@ from schemas.events import GLUCOSE_NOTICE
 
 if TYPE_CHECKING:
     from adapters.database import Accuracy, MetricsRow
+    from schemas.predictions import GlucosePattern
 
 JSON = Annotated[bool, typer.Option("--json", help="For machines.")]
 SUBJECT = Annotated[str, typer.Option(help="The wearer's pseudonym (sub-...), or the name of a credential.")]
@@ -76,11 +77,26 @@ def accuracy(
     Console(highlight=False).print(table)
 
 
+def patterns(subject: SUBJECT, simulated: SIMULATED = False, as_json: JSON = False) -> None:
+    """What is unusual in a wearer's last four weeks (gaps, compression lows, drift, days) and what is usual.
+
+    Information to look at, no advice; times of day are UTC. Example: clinstream glucose patterns --subject W-017
+    """
+    found = asyncio.run(_patterns(subject, simulated))
+    if as_json:
+        print(msgspec.json.encode(found).decode())
+        return
+    for each in found:
+        print(f"{each.first_at:%Y-%m-%d %H:%M} - {each.last_at:%Y-%m-%d %H:%M}  {each.kind}: {each.says}")
+    print(GLUCOSE_NOTICE if found else f"Nothing stands out. {GLUCOSE_NOTICE}")
+
+
 def register(app: typer.Typer) -> None:
     """Adds the group."""
     group = typer.Typer(help=GROUP_HELP, no_args_is_help=True)
     group.command()(metrics)
     group.command()(accuracy)
+    group.command()(patterns)
     app.add_typer(group, name="glucose")
 
 
@@ -101,6 +117,17 @@ async def _metrics(who: str, simulated: bool, days: int) -> "list[MetricsRow]":
     if not rows:
         raise UserError(f"There are no metrics of {who}; they follow readings within about a minute.")
     return rows
+
+
+async def _patterns(who: str, simulated: bool) -> "list[GlucosePattern]":
+    from clinstream import uploaders
+    from consumers import patterns as room
+
+    async def ask(database: Any) -> "list[GlucosePattern]":
+        wearer, now = (await uploaders.subject_of(database, who), simulated), datetime.now(UTC)
+        return room.find(await database.glucose.readings(wearer, now - timedelta(days=room.DAYS), now), now)
+
+    return await uploaders.with_database(settings_room.load(), ask)
 
 
 async def _accuracy(who: str, simulated: bool) -> "list[Accuracy]":

@@ -12,8 +12,12 @@ import triton_models
 from adapters import bootstrap
 from adapters.bootstrap import Services
 from adapters.settings import Settings, TritonSettings
+from adapters.triton import TritonClient
 from clinstream.benches import load
 from consumers import pipelines
+from consumers.ask import Ask
+from consumers.forecast_request import ForecastRequest
+from consumers.forecasting import Forecasting
 from schemas import ids
 from schemas.events import Answer, GlucoseObserved
 from schemas.windows import GlucoseWindow
@@ -105,6 +109,33 @@ async def test_a_batch_again_publishes_the_same_results_and_too_few_readings_are
     first = await run(services, "live", [*events, *lone])
     assert first[-1] == "refused"
     assert await run(services, "live", [*events, *lone]) == first
+
+
+async def test_who_asks_gets_the_streams_forecast_and_a_stopped_model_is_replaced(services: Services) -> None:
+    """GL7, GL8, GL9: the same model, readings and version as the stream's; without it the baseline, which says so."""
+    model = triton_models.discover()[TASK]
+    (wearer,) = load.wearers(1)
+    found = await run(services, "live", past([wearer], [20, 15, 10, 5, 0]))
+    (answer,) = [answer for answer in found if isinstance(answer, Answer)]
+    ask = Ask(services.inference, services.releases, services.clock)
+    asked = Forecasting(model, ask, services.database.glucose, services.clock)
+    request = ForecastRequest(horizons_minutes=(30, 60, 120), simulated=True)
+    (told,) = await asked.predict((wearer, False), [request])
+    streamed = {point.horizon_minutes: point.glucose_mg_dl for point in answer.forecast}
+    assert [point.glucose_mg_dl for point in told.forecast] == [streamed[minutes] for minutes in (30, 60, 120)]
+    assert (told.version, told.fallback, len(told.provenance.reading_ids)) == (answer.version, False, 5)
+    assert told.provenance.reading_ids[-1] == answer.object_id
+    assert [each.prediction_id for each in await services.database.glucose.predictions((wearer, True), 5)] == [
+        told.prediction_id
+    ]
+    nowhere = TritonClient(TritonSettings(grpc="127.0.0.1:9"))
+    lost = Forecasting(
+        model, Ask(nowhere, services.releases, services.clock), services.database.glucose, services.clock
+    )
+    (replaced,) = await lost.predict((wearer, False), [request])
+    await nowhere.close()
+    assert (replaced.status, replaced.fallback) == ("forecast", True)
+    assert {point.source for point in replaced.forecast} == {"baseline"}
 
 
 def _as(event: GlucoseObserved, mg_dl: float) -> GlucoseObserved:
