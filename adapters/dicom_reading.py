@@ -23,6 +23,21 @@ PIXEL_TAGS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 DESCRIPTIONS: Final = ("ProtocolName", "SeriesDescription", "StudyDescription", "RequestedProcedureDescription")
 CHEST: Final = re.compile(r"chest|t(h)?ora[xck]|lung|\bcxr\b", re.IGNORECASE)
 MORE_THAN_CHEST: Final = re.compile(r"abd|pelv|spine|neck", re.IGNORECASE)
+# Parts of the upper limb as devices write them, by Defined Term (PS3.16 Annex L); the first that fits counts.
+UPPER_LIMB: Final = {
+    term: re.compile(pattern, re.IGNORECASE)
+    for term, pattern in {
+        "WRIST": r"wrist|carp(us|al)|scaphoid|mu[nñ]eca|poignet|handgelenk",
+        "FOREARM": r"fore ?arm|radius|ulna|antebra[cz]|avant.bras|unterarm",
+        "ELBOW": r"elbow|\bcodo\b|coude|ellbogen|olecranon",
+        "HUMERUS": r"humer|upper ?arm|oberarm",
+        "SHOULDER": r"shoulder|scapula|\bhombro\b|[eé]paule|schulter",
+        "CLAVICLE": r"clavic",
+        "FINGER": r"finger|thumb|\bdigit",
+        "HAND": r"\bhands?\b|\bmano\b|\bmain\b",
+        "ARM": r"\barm\b|upper ?(limb|extremity)",
+    }.items()
+}
 THORAX_CODES: Final = frozenset({"51185008", "T-D3000", "43799004", "816094009"})
 # Ear, ear canal, eardrum and middle ear in SNOMED CT, and the ear's older code (PS3.16 CID 4031).
 EAR_CODES: Final = frozenset({"117590005", "84301002", "42859004", "25577004", "T-AB000"})
@@ -156,7 +171,7 @@ def _number(value: Any) -> float | None:
 def _body_part(dataset: Any) -> str:
     stated = _text(dataset, "BodyPartExamined").upper()
     if stated:
-        return "CHEST" if _is_chest(stated) else stated
+        return _named_part(stated) or stated
     for region in dataset.get("AnatomicRegionSequence", None) or ():
         code = _text(region, "CodeValue")
         if code in THORAX_CODES:
@@ -166,7 +181,14 @@ def _body_part(dataset: Any) -> str:
         if code and _text(dataset, "Modality").upper() in VISIBLE_LIGHT:
             # An endoscope goes everywhere: a region that is stated and not known here is a foreign one.
             return f"REGION {code}"
-    return "CHEST" if any(_is_chest(_text(dataset, name)) for name in DESCRIPTIONS) else ""
+    return next((part for name in DESCRIPTIONS if (part := _named_part(_text(dataset, name)))), "")
+
+
+def _named_part(text: str) -> str:
+    """The Defined Term of a part that a model here knows, found in free text; empty where none is."""
+    if _is_chest(text):
+        return "CHEST"
+    return next((term for term, pattern in UPPER_LIMB.items() if pattern.search(text)), "")
 
 
 def _laterality(dataset: Any) -> str:

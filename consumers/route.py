@@ -66,7 +66,8 @@ def claims(card: ModelCard, header: ImageHeader, event: Stated, *, asked: bool =
     Modality (0008,0060), storage class, and a body part (0018,0015) that is stated and foreign decide whether the
     image is of the task's kind; frames, view (0018,5101), age and matrix decide whether it lies in the intended use.
     An absent body part or view does not refuse: routine chest images often lack them, and the pixels are looked at
-    later. Where the card limits the age and none is known, the image is claimed with a caution.
+    later; a card may want the part stated, though. Where the card limits the age and none is known, the image is
+    claimed with a caution.
     A body part that is stated counts less than a routing table that names the task: technicians leave the last
     patient's there.
     """
@@ -82,6 +83,8 @@ def claims(card: ModelCard, header: ImageHeader, event: Stated, *, asked: bool =
     sop_class = header.sop_class_uid or event.sop_class_uid
     if use.sop_classes and sop_class and sop_class not in use.sop_classes:
         return NotClaimed(task, f"no model claims storage class {sop_class[:64]} of modality {modality}")
+    if not asked and use.body_part_stated and not header.body_part:
+        return NotClaimed(task, "the body part is not stated")
     if not asked and use.body_parts and header.body_part and header.body_part not in use.body_parts:
         return NotClaimed(task, f"no model claims body part {header.body_part[:16]} of modality {modality}")
     violated = _violated(use, header)

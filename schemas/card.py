@@ -45,6 +45,7 @@ class IntendedUse:
 
     `modalities` and `body_parts` use DICOM Defined Terms (PS3.3 C.7.3.1.1.1, PS3.16 CID 4031); `views` those of
     View Position (0018,5101); ages are in years, inclusive; `minimum_matrix` is (rows, columns) in pixels.
+    An absent body part does not restrict either, unless it has to be stated (`body_part_stated`).
     `sop_classes` are the storage classes (PS3.4 B.5) of DICOM objects; a picture from an upload door has none.
     Where `age_years` is set and the age is not known, the answer abstains. `shows` is what the pixels must look like,
     whatever the header says: `radiograph` asks for an X-ray of any part that is exposed well enough, `chest` for an
@@ -54,6 +55,7 @@ class IntendedUse:
     statement: str
     modalities: frozenset[str] = frozenset()
     body_parts: frozenset[str] = frozenset()
+    body_part_stated: bool = False
     views: frozenset[str] = frozenset()
     age_years: tuple[float, float] | None = None
     minimum_matrix: tuple[int, int] | None = None

@@ -245,6 +245,11 @@ def test_the_hash_changes_with_one_value_the_shape_or_the_photometric_sense() ->
         ({"BodyPartExamined": "HAND", "StudyDescription": "chest"}, "HAND"),
         ({"SeriesDescription": "W034 Chest PA"}, "CHEST"),
         ({"StudyDescription": "knee"}, ""),
+        ({"StudyDescription": "XR Wrist left 2 views"}, "WRIST"),
+        ({"BodyPartExamined": "L UPPER ARM"}, "HUMERUS"),
+        ({"BodyPartExamined": "FOREARM", "StudyDescription": "wrist"}, "FOREARM"),
+        ({"StudyDescription": "chest, right shoulder"}, "CHEST"),
+        ({"StudyDescription": "alarm"}, ""),
         ({}, ""),
     ],
 )

@@ -48,7 +48,7 @@ def test_the_packages_own_models_are_found_in_order_and_ready_to_serve() -> None
     """S3, ME10."""
     found = triton_models.discover()
     assert list(found) == sorted(found)
-    expected = {"chest_xray", "glucose", "icu_mortality", "otoscope_diagnosis", "otoscope_screening"}
+    expected = {"chest_xray", "fracture", "glucose", "icu_mortality", "otoscope_diagnosis", "otoscope_screening"}
     assert expected <= set(found)
     for name, model in found.items():
         assert model.card.name == name

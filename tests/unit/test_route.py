@@ -1,5 +1,6 @@
 """Which tasks claim an image, by the cards' intended use."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -44,6 +45,15 @@ def test_an_unknown_age_is_answered_with_an_abstention_where_the_card_limits_the
     """CC26."""
     answer = ask(patient_age_years=None)
     assert answer == Claimed("toy_image", "the patient's age is not known, and the model is meant for 18 to 120 years")
+
+
+def test_a_card_that_wants_the_body_part_stated_does_not_claim_an_image_that_is_silent() -> None:
+    """CC1: a chest without a body part must not be read for fractures of the arm."""
+    use = replace(USE, body_part_stated=True)
+    asked = steps.card("toy_limb", "image", intended_use=use)
+    silent, stated = (route.claims(asked, header(body_part=part), EVENT) for part in ("", "CHEST"))
+    assert silent == NotClaimed("toy_limb", "the body part is not stated")
+    assert stated == Claimed("toy_limb")
 
 
 @pytest.mark.parametrize(

@@ -47,5 +47,6 @@ CARD = ModelCard(
     ),
     gate=Gate(metric="auroc", floor=0.96),
     retrain_after=500,
+    synonyms={"tuberculosis": ""},
     licences={"chest_xray.onnx": "CC BY 4.0 training data: Kermany, Zhang, Goldbaum 2018, Mendeley Data rscbjbr9sj"},
 )

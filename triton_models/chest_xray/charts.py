@@ -1,4 +1,4 @@
-"""Draws a run of `chest_xray` as PNG files: learning curves, ROC, confusion matrix, scores; no numbers of its own."""
+"""Draws a run of a model of radiographs as PNG files; no numbers of its own."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,13 +20,14 @@ def draw(
     by_shift: Mapping[str, Floats],
     threshold: float,
     band: tuple[float, float],
+    labels: tuple[str, str] = ("normal", "pneumonia"),
 ) -> list[Path]:
     """Writes all charts of the held-back part into `folder` and returns their paths."""
     return [
         _learning_curves(folder / "learning_curves.png", history),
         _roc(folder / "roc.png", truth, by_shift),
-        _confusion(folder / "confusion.png", truth, by_shift["as delivered"], threshold),
-        _scores(folder / "scores.png", truth, by_shift["as delivered"], threshold, band),
+        _confusion(folder / "confusion.png", truth, by_shift["as delivered"], threshold, labels),
+        _scores(folder / "scores.png", truth, by_shift["as delivered"], threshold, band, labels),
     ]
 
 
@@ -64,13 +65,13 @@ def _roc(path: Path, truth: Flags, by_shift: Mapping[str, Floats]) -> Path:
     return path
 
 
-def _confusion(path: Path, truth: Flags, scores: Floats, threshold: float) -> Path:
+def _confusion(path: Path, truth: Flags, scores: Floats, threshold: float, labels: tuple[str, str]) -> Path:
     figure, axes = _page(f"Held-back people, threshold {threshold:.3f}", "answered", "truth")
     said = scores >= threshold
     counts = np.array([[(~truth & ~said).sum(), (~truth & said).sum()], [(truth & ~said).sum(), (truth & said).sum()]])
     axes.imshow(counts / counts.sum(axis=1, keepdims=True), cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks([0, 1], ["normal", "pneumonia"])
-    axes.set_yticks([0, 1], ["normal", "pneumonia"])
+    axes.set_xticks([0, 1], labels)
+    axes.set_yticks([0, 1], labels)
     for row in range(2):
         for column in range(2):
             dark = counts[row, column] > counts[row].sum() / 2
@@ -79,9 +80,16 @@ def _confusion(path: Path, truth: Flags, scores: Floats, threshold: float) -> Pa
     return path
 
 
-def _scores(path: Path, truth: Flags, scores: Floats, threshold: float, band: tuple[float, float]) -> Path:
-    figure, axes = _page("Scores of held-back people", "probability of pneumonia", "images")
-    axes.hist([scores[~truth], scores[truth]], bins=np.linspace(0, 1, 41), label=["normal", "pneumonia"])
+def _scores(
+    path: Path,
+    truth: Flags,
+    scores: Floats,
+    threshold: float,
+    band: tuple[float, float],
+    labels: tuple[str, str],
+) -> Path:
+    figure, axes = _page("Scores of held-back people", f"probability of {labels[1]}", "images")
+    axes.hist([scores[~truth], scores[truth]], bins=np.linspace(0, 1, 41), label=list(labels))
     axes.axvspan(*band, alpha=0.2, color="grey", label="abstained")
     axes.axvline(threshold, color="black", linestyle="--", label="threshold")
     axes.set_yscale("log")
