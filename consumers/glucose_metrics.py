@@ -4,7 +4,8 @@ A wearer is computed at most once in `every_s`, however many readings came. Unde
 a core allows, metrics are late and nothing else is: the marks of a wearer's day are one row, so they do not pile up.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from adapters import telemetry
@@ -22,14 +23,25 @@ SOURCE = "clinstream/glucose-metrics"
 DEADLINE_S = 10.0
 IDLE_S = 1.0
 AWAY_S = 2.0
-REST = 2.0
-"""Rests so many times as long as it worked: a third of a core at most."""
+REST, BUSY_REST = 1.0, 8.0
+"""Rests so many times as long as it worked: half of a core at most, a ninth on a busy machine."""
+BUSY = 0.7
+"""Runnable tasks a core, over the last minute."""
 
 
 class GlucoseMetrics:
     """The work beside the lanes; there may be several, of which one computes at a time."""
 
-    def __init__(self, views: GlucoseViews, publisher: Publisher, clock: Clock, *, every_s: float) -> None:
+    def __init__(
+        self,
+        views: GlucoseViews,
+        publisher: Publisher,
+        clock: Clock,
+        *,
+        every_s: float,
+        load: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._load = load
         self._views, self._publisher, self._clock = views, publisher, clock
         self._waited = timedelta(seconds=every_s)
         self._idle_s = min(IDLE_S, every_s / 4)
@@ -56,7 +68,8 @@ class GlucoseMetrics:
                 await self._clock.sleep(AWAY_S)
                 continue
             worked = self._clock.monotonic() - began
-            await self._clock.sleep(max(REST * worked, self._idle_s * (done.days == 0)))
+            rest = BUSY_REST if self._load() > BUSY else REST
+            await self._clock.sleep(max(rest * worked, self._idle_s * (done.days == 0)))
 
     async def _tell_age(self) -> None:
         since = await self._views.oldest()
@@ -65,6 +78,11 @@ class GlucoseMetrics:
 
     async def _send(self, rows: Sequence[MetricsRow]) -> None:
         await self._publisher.publish_many([message(row) for row in rows], deadline_s=DEADLINE_S)
+
+
+def load_a_core() -> float:
+    """How many tasks wanted each core of this machine in the last minute."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
 def message(row: MetricsRow) -> Message:

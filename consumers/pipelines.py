@@ -161,13 +161,15 @@ def quiet_of(settings: Settings) -> Quiet:
 
 async def beside(settings: Settings, services: Services) -> None:
     """The background work of the process `loop`, which reads no topic; ends by cancellation."""
-    from consumers.glucose_metrics import GlucoseMetrics
+    from consumers.glucose_metrics import GlucoseMetrics, load_a_core
     from consumers.relay import Relay
     from consumers.study_watch import StudyWatch
 
     relay = Relay(services.database, services.publisher, services.clock)
     every_s = settings.glucose_metrics_every_s
-    metrics = GlucoseMetrics(services.database.glucose, services.publisher, services.clock, every_s=every_s)
+    metrics = GlucoseMetrics(
+        services.database.glucose, services.publisher, services.clock, every_s=every_s, load=load_a_core
+    )
     watch = StudyWatch(services.database.archive, quiet_of(settings), services.clock)
     await asyncio.gather(relay.run(), metrics.run(), watch.run())
 

@@ -49,12 +49,12 @@ async def _measure(plant: Plant, client: httpx.AsyncClient, secrets: Sequence[st
     await asyncio.gather(*(_ask(plant, client, secret, 1) for secret in secrets))  # credentials and model are warm now
     rates, alone_rates, late, alone_late, spent = [], [], [], [], []
     for _ in range(repeats):
-        cpu = plant.cpu_s(PARTS)
+        cpu = {part: plant.cpu_s([part]) for part in PARTS}
         began = plant.clock.monotonic()
         each = -(-count // AT_ONCE)
         found = [t for some in await asyncio.gather(*(_ask(plant, client, s, each) for s in secrets)) for t in some]
         rates.append(len(found) / (plant.clock.monotonic() - began))
-        spent.append((plant.cpu_s(PARTS) - cpu) * 1000 / len(found))
+        spent.append({part: (plant.cpu_s([part]) - cpu[part]) * 1000 / len(found) for part in PARTS})
         late.append(p95(found) * 1000)
         alone = await _ask(plant, client, secrets[0], max(10, count // ALONE))
         alone_rates.append(len(alone) / sum(alone))
@@ -66,7 +66,7 @@ async def _measure(plant: Plant, client: httpx.AsyncClient, secrets: Sequence[st
             "p95_50_at_once": figure(late, "ms"),
             "p95_one_at_a_time": figure(alone_late, "ms"),
             "answered": figure(rates, "forecasts/s"),
-            "cpu": figure(spent, "ms/forecast"),
+            **{f"cpu_{part}": figure([each[part] for each in spent], "ms/forecast") for part in PARTS},
         },
     )
 

@@ -51,3 +51,9 @@ def test_images_are_measured_against_triton_driven_directly_and_run_in_batches(r
     assert 0 < found["ratios"]["end_to_end_over_direct_triton"] < 5
     assert found["figures"]["mean_triton_batch"]["value"] > 1
     assert found["figures"]["cpu_outside_decoding_and_triton"]["value"] > 0
+
+
+def test_forecasts_asked_for_are_measured_and_all_are_the_models(running: stack.RunningStack) -> None:
+    found = bench(running, "predictions", "--repeats", "1", "--count", "100")
+    assert found["figures"]["p95_50_at_once"]["value"] > 0
+    assert found["ratios"]["over_one_at_a_time"] > 0
