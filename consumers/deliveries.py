@@ -128,7 +128,8 @@ class Deliveries:
         if image.media_type != DICOM:
             raise _Over("cancelled", "the image is a picture that belongs to no study")
         data = await self._store.get(image.blob_uri)
-        return await self._in_thread(lambda: self._built(row, stored, data, before))
+        superseded = await self._superseded(row, stored)
+        return await self._in_thread(lambda: self._built(row, stored, data, before, superseded))
 
     async def _before(self, row: Export) -> list[str]:
         """The changes that the destination was told of; an amendment of what never left is not sent."""
@@ -139,14 +140,28 @@ class Deliveries:
             raise _Over("cancelled", "the result itself was never sent there")
         return [change for action, change, _ in delivered if action == "amend"]
 
-    def _built(self, row: Export, stored: StoredResult, data: bytes, before: list[str]) -> Parcel:
+    async def _superseded(self, row: Export, stored: StoredResult) -> UUID | None:
+        """The result of the object's content before, where this destination was told of it."""
+        earlier = stored.result.supersedes
+        if earlier is None or not await self._queue.delivered(earlier, row.destination):
+            return None
+        return earlier
+
+    def _built(
+        self, row: Export, stored: StoredResult, data: bytes, before: list[str], superseded: UUID | None
+    ) -> Parcel:
         """Runs in a thread; the library that writes reports is imported here, by the one process that needs it."""
         from consumers.exporting import package
 
         told_at = None if row.action == "publish" else row.filed_at.timestamp()
         changed = row.changed if row.action == "amend" else {}
         what = account.of_result(
-            stored.result, self._cards.get(row.task), told_at=told_at, change=row.change, changed=changed
+            stored.result,
+            self._cards.get(row.task),
+            told_at=told_at,
+            change=row.change,
+            changed=changed,
+            superseded=superseded,
         )
         return package.taken_back(what, data, before) if row.action == "withdraw" else package.told(what, data)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+from uuid import UUID
 
 from consumers.exporting.codes import NOTHING_FOUND
 from schemas import ids
@@ -27,6 +28,8 @@ class Account:
     """A result in words. `changed` is what a clinician said since, empty at first; `change` which assessment it was.
 
     `told_at`, in seconds since the epoch, is when this telling became due: the result's own time at first.
+    `follows` is the result whose report the same receiver has and that this one comes after: the first telling of the
+    same result, or the result of the object's content before.
     """
 
     result: ResultPublished
@@ -35,6 +38,7 @@ class Account:
     told_at: float
     change: str = ""
     changed: Mapping[str, str] = field(default_factory=dict)
+    follows: UUID | None = None
 
     @property
     def found(self) -> bool:
@@ -67,12 +71,17 @@ def of_result(
     told_at: float | None = None,
     change: str = "",
     changed: Mapping[str, str] | None = None,
+    superseded: UUID | None = None,
 ) -> Account:
-    """The account of a visible result; `card` is that of its task, where the model is still installed."""
+    """The account of a visible result; `card` is that of its task, where the model is still installed.
+
+    `superseded` is the result before, where the receiver has its report.
+    """
     title = card.title if card else result.task.replace("_", " ")
     positive = card.positive_label if card else ""
     when = made_at(result) if told_at is None else told_at
-    return Account(result, title, _statements(result, positive), when, change, dict(changed or {}))
+    follows = result.result_id if change else superseded
+    return Account(result, title, _statements(result, positive), when, change, dict(changed or {}), follows)
 
 
 def made_at(result: ResultPublished) -> float:

@@ -1,6 +1,7 @@
 """A result as a DICOM structured report: Comprehensive 3D SR after TID 1500 (PS3.16), unverified and preliminary."""
 
 from datetime import datetime
+from uuid import UUID
 
 from highdicom import sr
 from pydicom.dataset import Dataset
@@ -23,7 +24,7 @@ CONCLUSION = Code("121077", "DCM", "Conclusion")
 
 
 def build(account: Account, source: SourceImage) -> Dataset:
-    """The report of a result; of an assessment, an amended one that names the first as its predecessor."""
+    """The report of a result; an amended one, and one of a later revision, names its predecessor."""
     observed = sr.ObservationContext(observer_device_context=_device(account))
     image = source.stand_in
     content = sr.MeasurementReport(
@@ -48,8 +49,8 @@ def build(account: Account, source: SourceImage) -> Dataset:
         manufacturer_model_name=account.result.task,
         device_serial_number=account.result.answer.version,
     )
-    if account.change:
-        made.PredecessorDocumentsSequence = [_predecessor(account, source)]
+    if account.follows is not None:
+        made.PredecessorDocumentsSequence = [_predecessor(account.follows, source)]
     date(made, stamp(account.told_at))
     source.lend(made)
     return made
@@ -62,11 +63,6 @@ def date(made: Dataset, moment: datetime) -> None:
         setattr(made, f"{what}Time", moment.strftime("%H%M%S.%f"))
     for equipment in made.get("ContributingEquipmentSequence", []):
         equipment.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S.%f%z")
-
-
-def first_report(account: Account) -> str:
-    """The SOP Instance UID of the report that told the result at first."""
-    return ids.own_uid("sr", str(account.result.result_id), "")
 
 
 def _group(account: Account, statement: Statement, image: Dataset) -> sr.MeasurementsAndQualitativeEvaluations:
@@ -136,12 +132,13 @@ def _procedure(source: SourceImage) -> Code:
     return codes.PROCEDURE
 
 
-def _predecessor(account: Account, source: SourceImage) -> Dataset:
+def _predecessor(result: UUID, source: SourceImage) -> Dataset:
+    """A reference to the report that told a result of the same study at first."""
     reference = Dataset()
     reference.ReferencedSOPClassUID = Comprehensive3DSRStorage
-    reference.ReferencedSOPInstanceUID = first_report(account)
+    reference.ReferencedSOPInstanceUID = ids.own_uid("sr", str(result), "")
     series = Dataset()
-    series.SeriesInstanceUID = ids.own_uid("sr series", str(account.result.result_id), "")
+    series.SeriesInstanceUID = ids.own_uid("sr series", str(result), "")
     series.ReferencedSOPSequence = [reference]
     study = Dataset()
     study.StudyInstanceUID = source.stand_in.StudyInstanceUID

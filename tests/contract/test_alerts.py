@@ -14,6 +14,11 @@ CASES = {
     "LaneParked": ('clinstream_parked{lane="record", reason="database"}', "1x30", {"lane": "record"}),
     "LaneBraked": ('clinstream_braked{lane="imaging-infer.stat"}', "1x30", {"lane": "imaging-infer.stat"}),
     "DeadLetters": ('clinstream_dead_letters_total{lane="signals", kind="failed"}', "0+1x30", {"lane": "signals"}),
+    "ResultsNotDelivered": (
+        'clinstream_exports_total{destination="pacs", state="failed"}',
+        "0+1x30",
+        {"destination": "pacs"},
+    ),
     "ReleasesStale": ('clinstream_release_stale_seconds{job="signals"}', "9x30", {}),
     "ProcessDown": ('up{job="record"}', QUIET, {"job": "record"}),
 }
@@ -34,7 +39,7 @@ def test_prometheus_accepts_its_configuration_and_rules(promtool: str) -> None:
         [promtool, "check", "config", str(FOLDER / "prometheus.yml")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "8 rules found" in done.stdout
+    assert "9 rules found" in done.stdout
 
 
 def rules_test(alert: str, series: str, values: str, labels: dict[str, str], fires: bool) -> dict[str, object]:

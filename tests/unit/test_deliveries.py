@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 import triton_models
@@ -19,6 +20,7 @@ from adapters.receivers import Parcel, Receipt, open_receiver
 from adapters.settings import Destination, ExportSettings
 from consumers.deliveries import Deliveries
 from consumers.exporting import account, package
+from schemas import ids
 from schemas.errors import ReceiverAway, ReceiverRefused, StoreUnavailable
 from tests.support.results_out import CHEST, chest, chest_result
 
@@ -172,6 +174,21 @@ async def test_what_was_withdrawn_or_never_left_is_not_sent(desk: Desk) -> None:
     await desk.until_over()
     assert desk.queue.row.state == "confirmed"
     assert [each.Modality for each in desk.node.got[0].objects] == ["KO"]
+
+
+async def test_a_later_revision_refers_to_the_report_before_only_where_that_was_sent(desk: Desk) -> None:
+    """A new content of the object is a new report in the same study, and the old one stays."""
+    earlier = chest_result(2).result_id
+    later = msgspec.structs.replace(RESULT, revision=2, supersedes=earlier)
+    desk.queue.stored = StoredResult(later, desk.clock.now(), None, None)
+    await desk.until_over()
+    assert "PredecessorDocumentsSequence" not in desk.node.got[0].objects[0]
+    desk.queue.told = [("publish", "", ["1.2.3"])]
+    desk.queue.row = replace(desk.queue.row, state="waiting", next_at=desk.clock.now())
+    await desk.until_over()
+    (before,) = desk.node.got[1].objects[0].PredecessorDocumentsSequence
+    (named,) = before.ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID == ids.own_uid("sr", str(earlier), "")
 
 
 async def test_a_store_that_is_away_is_not_the_rows_fault(desk: Desk) -> None:
