@@ -23,6 +23,8 @@ COLOUR_SHARE: Final = 0.02
 STEP: Final = 50
 DRAWN_SHARE: Final = 0.25
 """Share of hard steps among all changes of grey along a row: letters are 0.4 and more, radiographs at most 0.17."""
+A_CHEST: Final = 5.0
+"""How much more like a whole chest than like anything else a picture is that no model of limbs is meant for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,11 @@ class Limits:
     least_range: int
 
 
+ANY_PART: Final = Limits(black_share=0.75, white_share=0.50, darkest_bright=30, brightest_dark=210, least_range=20)
 LIMITS: Final[dict[Shows, Limits]] = {
     "chest": Limits(black_share=0.40, white_share=0.25, darkest_bright=85, brightest_dark=185, least_range=50),
-    "radiograph": Limits(black_share=0.75, white_share=0.50, darkest_bright=30, brightest_dark=210, least_range=20),
+    "radiograph": ANY_PART,
+    "limb": ANY_PART,
 }
 
 
@@ -82,7 +86,7 @@ def fault(image: DecodedImage, shown: Grey8, shows: Shows) -> Fault | None:
     if image.stored.ndim == 3 and is_coloured(image):
         return Fault("not_radiograph", "the picture is in colour, a radiograph has greys only")
     picture = inside(sample(shown))
-    return _drawn(picture) or _exposure(picture, LIMITS[shows]) or (_chest(picture) if shows == "chest" else None)
+    return _drawn(picture) or _exposure(picture, LIMITS[shows]) or _part(picture, shows)
 
 
 def sample(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -119,8 +123,13 @@ def _exposure(picture: Grey8, limits: Limits) -> Fault | None:
     return None
 
 
-def _chest(picture: Grey8) -> Fault | None:
+def _part(picture: Grey8, shows: Shows) -> Fault | None:
+    if shows == "radiograph":
+        return None
     like = likeness(picture)
+    if shows == "limb":
+        chest = like["whole"] > A_CHEST * like["other"]
+        return Fault("wrong_body_part", "what the picture shows looks like a chest") if chest else None
     likest = max(WAYS_WRONG, key=lambda way: like[way])
     wrong = WAYS_WRONG[likest]
     return Fault(wrong.code, wrong.reason) if like[likest] > wrong.times * like["whole"] else None

@@ -7,7 +7,7 @@ from typing import Literal
 DType = Literal["uint8", "uint16", "int32", "int64", "float16", "float32"]
 EventKind = Literal["image", "glucose", "vitals"]
 Pixels = Literal["grey", "colour"]
-Shows = Literal["", "radiograph", "chest"]
+Shows = Literal["", "radiograph", "limb", "chest"]
 
 NOTICE = "Research use only. Information for a clinician, who must review it; not a diagnosis."
 
@@ -48,8 +48,8 @@ class IntendedUse:
     An absent body part does not restrict either, unless it has to be stated (`body_part_stated`).
     `sop_classes` are the storage classes (PS3.4 B.5) of DICOM objects; a picture from an upload door has none.
     Where `age_years` is set and the age is not known, the answer abstains. `shows` is what the pixels must look like,
-    whatever the header says: `radiograph` asks for an X-ray of any part that is exposed well enough, `chest` for an
-    upright frontal chest, whole, as well; empty asks for nothing.
+    whatever the header says: `radiograph` asks for an X-ray of any part that is exposed well enough, `limb` for one
+    that is no chest as well, `chest` for an upright frontal chest, whole; empty asks for nothing.
     """
 
     statement: str

@@ -67,19 +67,16 @@ def measure(data: Path, told: Callable[[str], None]) -> Measured:
             usable.append(share("chest", f"{source}, {name}", map(_opened, part)))
     for name, part in _parts(limbs, True):
         told(f"fracatlas, {name}")
-        usable.append(share("radiograph", f"fracatlas, {name}", map(_opened, part)))
+        usable.append(share("limb", f"fracatlas, {name}", map(_opened, part)))
     kept = [one.greys() for one in chests if one.part == "test" and one.source in SHIPPABLE]
     told("what should be refused")
     pages = {kind: [damage.page(chance, kind == "dark") for _ in range(PAGES)] for kind in ("light", "dark")}
     unusable = [
         share("chest", "upper limb, held back", (_opened(one) for one in limbs if one.part == "test")),
-        *(share(gate, "otoscope photograph", map(_opened, photographs)) for gate in ("chest", "radiograph")),
+        share("limb", "chest, held back", map(_of, kept)),
+        *(share(gate, "otoscope photograph", map(_opened, photographs)) for gate in ("chest", "limb")),
         share("chest", "DICOM test file of another kind", _others(data)),
-        *(
-            share(gate, f"{kind} page", map(_of, made))
-            for gate in ("chest", "radiograph")
-            for kind, made in pages.items()
-        ),
+        *(share(gate, f"{kind} page", map(_of, made)) for gate in ("chest", "limb") for kind, made in pages.items()),
     ]
     for quarter, name in ((1, "turned left"), (2, "upside down"), (3, "turned right")):
         unusable.append(share("chest", f"chest {name}", (_of(np.rot90(one, quarter)) for one in kept)))

@@ -109,6 +109,11 @@ def test_a_hand_is_another_part_for_the_chest_and_fine_for_the_general_rule() ->
     assert found is not None
     assert found.code == "wrong_body_part"
     assert quality.fault(image, shown, "radiograph") is None
+    assert quality.fault(image, shown, "limb") is None
+
+
+def test_a_chest_is_no_limb() -> None:
+    assert code(greys(), "limb") == "wrong_body_part"
 
 
 def test_a_card_that_asks_for_nothing_lets_everything_through() -> None:

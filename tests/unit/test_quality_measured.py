@@ -60,7 +60,8 @@ def test_usable_and_unusable_pictures_are_counted_apart(data: Path, monkeypatch:
     unusable = {(share["gate"], share["name"]): share for share in found["unusable"]}
     assert unusable["chest", "upper limb, held back"]["codes"] == {"wrong_body_part": 1}
     assert unusable["chest", "otoscope photograph"]["codes"] == {"not_radiograph": 2}
-    assert unusable["radiograph", "dark page"]["refused"][0] == 1.0
+    assert unusable["limb", "dark page"]["refused"][0] == 1.0
+    assert unusable["limb", "chest, held back"]["codes"] == {"wrong_body_part": 4}
     assert unusable["chest", "chest upside down"]["n"] == 4
     assert found["cost_ms"] > 0
 
