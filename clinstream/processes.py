@@ -62,7 +62,7 @@ def table(settings: Settings) -> tuple[Process, ...]:
         _consumer("glucose.live", topics.OBSERVED_GLUCOSE_LIVE),
         _consumer("glucose.backfill", topics.OBSERVED_GLUCOSE_BACKFILL, nice=5),
         _consumer("overrides", topics.OVERRIDES),
-        _consumer("studies", topics.OBSERVED_DICOM, nice=15),
+        _consumer("studies", topics.OBSERVED_DICOM, nice=5),
         _consumer("loop", nice=5),
         _consumer("predictions"),
         Process("release-manager", "training", ("release-manager",), nice=5),
