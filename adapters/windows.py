@@ -1,7 +1,7 @@
 """Redis as a cache of wearers' windows: it may be empty, behind or away; whether a window is true, the database says.
 
-One value a wearer: the stamp (16 bytes), then the times (int64 milliseconds) and the values (float32 mg/dL), both
-oldest first and little-endian.
+One value a wearer: the stamp (16 bytes), how many numbers the wearer's vector has (1 byte) and the vector (float32),
+then the times (int64 milliseconds) and the values (float32 mg/dL), both oldest first; all little-endian.
 """
 
 import struct
@@ -19,7 +19,8 @@ from adapters import telemetry
 from adapters.clock import Clock
 from adapters.database import Wearer, Window
 
-PREFIX = "clinstream:window:"
+# The number is that of the layout: what an earlier release left is not found.
+PREFIX = "clinstream:window2:"
 STAMP_BYTES = 16
 # A wearer who sends nothing for a day is read from the database once when readings come again.
 KEEP_S = 24 * 3600
@@ -116,18 +117,24 @@ def key(wearer: Wearer) -> str:
 def encode(window: Window) -> bytes:
     """The window as one value; it must have a stamp."""
     assert window.stamp is not None  # what has none is not in the database
-    return window.stamp.bytes + _layout(len(window.times_ms)).pack(*window.times_ms, *window.glucose_mg_dl)
+    own = len(window.vector)
+    layout = _layout(own, len(window.times_ms))
+    return window.stamp.bytes + layout.pack(own, *window.vector, *window.times_ms, *window.glucose_mg_dl)
 
 
 def decode(value: bytes) -> Window | None:
     """The window of a value; None for one that is not ours, which then counts as absent."""
-    count, rest = divmod(len(value) - STAMP_BYTES, 12)
+    if len(value) <= STAMP_BYTES:
+        return None
+    own = value[STAMP_BYTES]
+    count, rest = divmod(len(value) - STAMP_BYTES - 1 - 4 * own, 12)
     if count < 0 or rest:
         return None
-    numbers = _layout(count).unpack_from(value, STAMP_BYTES)
-    return Window(UUID(bytes=value[:STAMP_BYTES]), numbers[:count], numbers[count:])
+    numbers = _layout(own, count).unpack_from(value, STAMP_BYTES)[1:]
+    vector, times, values = numbers[:own], numbers[own : own + count], numbers[own + count :]
+    return Window(UUID(bytes=value[:STAMP_BYTES]), times, values, vector)
 
 
 @cache
-def _layout(count: int) -> struct.Struct:
-    return struct.Struct(f"<{count}q{count}f")
+def _layout(own: int, count: int) -> struct.Struct:
+    return struct.Struct(f"<B{own}f{count}q{count}f")

@@ -67,6 +67,10 @@ class Views(Protocol):
         """Readings in force of a wearer in [first, last)."""
         ...
 
+    async def vectors(self, wearers: Sequence[Wearer]) -> dict[Wearer, tuple[float, ...]]:
+        """What was fitted to those of these wearers to whom something was."""
+        ...
+
     async def keep(self, predictions: Sequence[Prediction]) -> None:
         """Stores forecasts."""
         ...
@@ -78,6 +82,7 @@ class _Waiting:
     request: ForecastRequest
     done: "asyncio.Future[GlucosePrediction]"
     readings: list[PlainReading] = field(default_factory=list)
+    vector: tuple[float, ...] = ()
     profile: Profile = field(default_factory=dict)
 
 
@@ -142,8 +147,10 @@ class Forecasting:
         now = self._clock.now()
         stored = {each.wearer for each in batch if each.request.readings is None}
         found = await self._views.recent(sorted(stored), now - LOOK_BACK) if stored else {}
+        vectors = await self._views.vectors(sorted({each.wearer for each in batch}))
         longest = max(self.model.card.horizons_minutes)
         for each in batch:
+            each.vector = vectors.get(each.wearer, ())
             given = each.request.readings
             readings = plain(given) if given is not None else found.get(each.wearer, [])
             each.readings = _window(readings)
@@ -166,7 +173,9 @@ class Forecasting:
         oldest_ms = (self._clock.time() - STALE_S) * 1000
         live = [each for each in batch if each.readings and each.readings[-1].time_ms >= oldest_ms]
         windows = [
-            GlucoseWindow([r.time_ms / 1000 for r in each.readings], [r.glucose_mg_dl for r in each.readings])
+            GlucoseWindow(
+                [r.time_ms / 1000 for r in each.readings], [r.glucose_mg_dl for r in each.readings], each.vector
+            )
             for each in live
         ]
         rows, refused = prepared(self.model, windows)

@@ -270,7 +270,8 @@ class Glucose:
     ) -> tuple[list[tuple[int, Course]], list[npt.NDArray[Any]]]:
         """Tensors of those that the model may see; the others are refused or put aside with the reason."""
         windows = [
-            GlucoseWindow([time / 1000 for time in course.times_ms], course.glucose_mg_dl) for _, course in fresh
+            GlucoseWindow([time / 1000 for time in course.times_ms], course.glucose_mg_dl, course.before.vector)
+            for _, course in fresh
         ]
         rows, refused = prepared(model, windows)
         kept: list[tuple[int, Course]] = []
@@ -317,7 +318,9 @@ class Glucose:
         recorded = await self._database.take(Taking(stamp, stamps, new, stamped, work.decided))
         await crash_points.reach("after-commit")
         whole = {wearer: course for wearer, course in changed.items() if not course.removed}
-        await self._cache.put({w: Window(stamp, c.times_ms, c.glucose_mg_dl) for w, c in whole.items()})
+        await self._cache.put(
+            {w: Window(stamp, c.times_ms, c.glucose_mg_dl, c.before.vector) for w, c in whole.items()}
+        )
         telemetry.metrics().readings_stored.labels(lane=self.name).inc(len(new))
         record.count(recorded, self.name)
         for (place, _), each in zip(work.answers, recorded, strict=True):

@@ -14,8 +14,10 @@ class GlucoseWindow:
     """A wearer's latest readings, oldest first and one a sensor time, ending with the newest known.
 
     `times_s` are seconds since the epoch (UTC), `glucose_mg_dl` the values in mg/dL; a reading at the sensor's limit
-    stands with the limit. Gaps are left as they are: filling them is the model's own `prepare`.
+    stands with the limit. Gaps are left as they are: filling them is the model's own `prepare`. `vector` is what was
+    fitted to the wearer, empty where nothing was.
     """
 
     times_s: Sequence[float]
     glucose_mg_dl: Sequence[float]
+    vector: Sequence[float] = ()

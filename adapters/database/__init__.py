@@ -40,6 +40,7 @@ from adapters.database.records import (
     WindowsMoved,
     Withdrawal,
 )
+from adapters.database.wearer_models import WearerModel, WearerModels
 
 __all__ = [
     "Accuracy",
@@ -81,6 +82,8 @@ __all__ = [
     "Version",
     "Visible",
     "Wearer",
+    "WearerModel",
+    "WearerModels",
     "Window",
     "WindowsMoved",
     "Withdrawal",

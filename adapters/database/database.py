@@ -58,6 +58,7 @@ from adapters.database.records import (
     Withdrawal,
 )
 from adapters.database.shelf import Shelf
+from adapters.database.wearer_models import WearerModels
 from adapters.settings import Settings
 from adapters.wearers import Credential
 from schemas.card import ModelCard
@@ -77,6 +78,7 @@ class Database:
         self._clock = clock
         self.glucose = GlucoseViews(transactions, clock)
         self.shelf = Shelf(transactions, clock)
+        self.wearer_models = WearerModels(transactions, clock)
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock, *, as_owner: bool = False) -> "Database":
@@ -123,7 +125,7 @@ class Database:
         """The windows of these wearers as they stand; an empty one without stamp where nothing is stored."""
         if not asked:
             return {}
-        return await self._transactions.run(lambda c: readings.windows(c, asked))
+        return await self._transactions.run(lambda c: readings.windows(c, asked, self._clock.now()))
 
     async def credentials(self, *, revoked: bool = False) -> list[Credential]:
         """The credentials of uploaders, oldest first; with `revoked` also those that open nothing any more."""

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import Clock
-from adapters.database import forecasts, glucose_marks, glycaemia
+from adapters.database import forecasts, glucose_marks, glycaemia, wearer_models
 from adapters.database.engine import Transactions
 from adapters.database.forecasts import Accuracy, Prediction
 from adapters.database.glucose_marks import Mark
@@ -121,6 +121,10 @@ class GlucoseViews:
     async def recent(self, wearers: Sequence[Wearer], since: datetime) -> dict[Wearer, list[PlainReading]]:
         """Readings in force of these wearers since a time, oldest first."""
         return await self._transactions.run(lambda c: glycaemia.recent(c, wearers, since))
+
+    async def vectors(self, wearers: Sequence[Wearer]) -> dict[Wearer, tuple[float, ...]]:
+        """What was fitted to those of these wearers to whom something was."""
+        return await self._transactions.run(lambda c: wearer_models.vectors(c, wearers, self._clock.now()))
 
     async def keep(self, predictions: Sequence[Prediction]) -> None:
         """Stores forecasts that were asked for."""

@@ -43,6 +43,7 @@ PRIVILEGES = {
     "glucose_truths": "SELECT, INSERT, UPDATE, DELETE",
     "wearers": "SELECT, INSERT, UPDATE",
     "documents": "SELECT, INSERT, UPDATE",
+    "wearer_models": "SELECT, INSERT, UPDATE",
     "assessments": "SELECT, INSERT, UPDATE",
     "retrain_counters": "SELECT, INSERT, UPDATE",
     "runs": "SELECT, INSERT, UPDATE",

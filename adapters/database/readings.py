@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.database import glucose_marks, recording
+from adapters.database import glucose_marks, recording, wearer_models
 from adapters.database import outcomes as outcome_rows
 from adapters.database.columns import Column, arrays, names, unnest
 from adapters.database.records import NewReading, Recorded, StoredReading, Taking, Wearer, Window, WindowsMoved
@@ -109,13 +109,19 @@ async def take(connection: AsyncConnection, taking: Taking, now: datetime) -> li
     return recorded
 
 
-async def windows(connection: AsyncConnection, wearers: Sequence[Wearer]) -> dict[Wearer, Window]:
-    """The windows of these wearers; without readings one that is empty and has no stamp."""
+async def windows(connection: AsyncConnection, wearers: Sequence[Wearer], now: datetime) -> dict[Wearer, Window]:
+    """The windows of these wearers; without readings one that is empty and has no stamp.
+
+    Vectors are read before the stamps: one that is replaced in between leaves a window that counts as moved.
+    """
+    vectors = await wearer_models.vectors(connection, wearers, now)
     values = {**_asked(wearers), "span": timedelta(seconds=SPAN_S), "most": MOST}
     found = {wearer: Window(None) for wearer in wearers}
     for row in await connection.execute(WINDOWS, values):
         times, mg_dl = tuple(row.times or ()), tuple(row.mg_dl or ())
-        found[row.subject_id, row.simulated] = Window(row.stamp, times, mg_dl)
+        found[row.subject_id, row.simulated] = Window(
+            row.stamp, times, mg_dl, vectors.get((row.subject_id, row.simulated), ())
+        )
     return found
 
 

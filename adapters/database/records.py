@@ -38,13 +38,15 @@ Wearer = tuple[str, bool]
 class Window:
     """A wearer's newest readings, one a sensor time, oldest first (`schemas.windows` says how many).
 
-    `times_ms` are milliseconds since the epoch, values mg/dL in single precision, as they are stored. `stamp` changes
-    with every change of the wearer's readings; None for a wearer of whom nothing is stored.
+    `times_ms` are milliseconds since the epoch, values mg/dL in single precision, as they are stored. `vector` is what
+    was fitted to the wearer, empty where nothing was. `stamp` changes with every change of the readings and of the
+    vector; None for a wearer of whom nothing is stored.
     """
 
     stamp: UUID | None
     times_ms: tuple[int, ...] = ()
     glucose_mg_dl: tuple[float, ...] = ()
+    vector: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ class FakeDatabase:
         self.decided_at: dict[tuple[UUID, str], datetime] = {}
         self.readings: dict[tuple[Wearer, int, str], NewReading] = {}
         self.stamps: dict[Wearer, UUID] = {}
+        self.vectors: dict[Wearer, tuple[float, ...]] = {}
         self.images: dict[UUID, ImageIdentity] = {}
         self.log: list[Release] = []
         self.trained: list[Version] = []
@@ -144,7 +145,7 @@ class FakeDatabase:
         newest = max(latest, default=0)
         times = sorted(time for time in latest if time > newest - SPAN_S * 1000)[-MOST:]
         values = np.array([latest[time].event.glucose_mg_dl for time in times], dtype=np.float32)
-        return Window(self.stamps.get(wearer), tuple(times), tuple(values.tolist()))
+        return Window(self.stamps.get(wearer), tuple(times), tuple(values.tolist()), self.vectors.get(wearer, ()))
 
     async def note_images(self, rows: Sequence[ImageIdentity]) -> None:
         """See Database.note_images."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from adapters.wearers import Credential
 
 JSON = Annotated[bool, typer.Option("--json", help="For machines.")]
-GROUP_HELP = "Credentials of glucose uploaders: each selects one wearer."
+GROUP_HELP = "Credentials of glucose uploaders, each of which selects one wearer; wearers' own models."
 
 
 def add(
@@ -95,12 +95,39 @@ def revoke(
         print(f"Revoked {len(done)}.")
 
 
+def personalise(
+    which: Annotated[str, typer.Argument(metavar="NAME|PSEUDONYM", help="One wearer; without it, everybody.")] = "",
+    due: Annotated[bool, typer.Option("--due", help="Only after 100 new readings; for a timer.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Fit wearers' own vectors from their readings; one that does not lower the wearer's error is not used.
+
+    Each attempt ends as deployed, skipped: insufficient data, or rejected: no improvement.
+
+    Examples: clinstream wearers personalise W-017 · clinstream wearers personalise --due
+    """
+    from clinstream import personalising
+
+    lines = asyncio.run(personalising.fit(settings_room.load(), which, due=due))
+    if as_json:
+        print(json.dumps(lines))
+        return
+    columns = (Column(name, overflow="fold") for name in ("subject", "version", "outcome", "readings", "gain"))
+    table = Table(*columns, box=None, pad_edge=False)
+    for line in lines:
+        gain = line["metrics"].get("gain")
+        shown = "" if gain is None else f"{gain:.1%}"
+        table.add_row(line["subject_id"], line["version"], line["outcome"], str(line["readings"]), shown)
+    Console(highlight=False).print(table)
+
+
 def register(app: typer.Typer) -> None:
     """Adds the group."""
     group = typer.Typer(help=GROUP_HELP, no_args_is_help=True)
     group.command()(add)
     group.command("list")(list_credentials)
     group.command()(revoke)
+    group.command()(personalise)
     app.add_typer(group, name="wearers")
 
 

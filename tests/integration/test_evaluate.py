@@ -177,7 +177,7 @@ def straight_through(path: Path) -> tuple[Any, Any, Any]:
         truths.append(truth[known])
         rows.append(preprocess.on_grid(one.times_s, one.glucose_mg_dl, one.times_s[places[known]]))
     session = onnxruntime.InferenceSession(GLUCOSE.weights_path, providers=["CPUExecutionProvider"])
-    (said,) = session.run(None, {"glucose": np.concatenate(rows)})
+    (said,) = session.run(None, {"glucose": preprocess.anybody(np.concatenate(rows))})
     at = [GLUCOSE.card.horizons_minutes.index(minutes) for minutes in (30, 60, 120)]
     return np.concatenate(truths), said[:, at], np.concatenate(rows)
 

@@ -11,6 +11,8 @@ import pytest
 import triton_models
 from adapters import bootstrap
 from adapters.bootstrap import Services
+from adapters.clock import SystemClock
+from adapters.database import WearerModel
 from adapters.settings import Settings, TritonSettings
 from adapters.triton import TritonClient
 from clinstream.benches import load
@@ -23,6 +25,8 @@ from schemas.events import Answer, GlucoseObserved
 from schemas.windows import GlucoseWindow
 from tests.support import served, steps
 from tests.support.glucose import fate, result
+from training import personal
+from triton_models.glucose import preprocess
 
 TASK = "glucose"
 
@@ -80,6 +84,28 @@ async def test_readings_of_both_lanes_make_the_forecast_that_the_model_gives_alo
     assert all(point.low <= point.glucose_mg_dl <= point.high for point in answer.forecast)
     assert answer.inputs == (mine[0].object_id, mine[-1].object_id)
     assert answer.notice == model.card.notice
+
+    vector = tuple(0.02 * place for place in range(preprocess.VECTOR))
+    now = datetime.now(UTC)
+    fitted = WearerModel(1, "2.1.0", "deployed", True, vector, now, None, None, None, 0, (), {}, {})
+    await services.database.wearer_models.add((wearers[7], True), fitted)
+    later = past([wearers[7]], [-1])
+    (own,) = await run(services, "live", later)
+    assert isinstance(own, Answer)
+    mine += later
+    times, values = [e.measured_at.timestamp() for e in mine], [e.glucose_mg_dl for e in mine]
+    said = []
+    for theirs in ((), vector):
+        outputs = await services.inference.infer(
+            f"{TASK}-{model.card.version.replace('.', '_')}",
+            {model.card.inputs[0].name: model.prepare(GlucoseWindow(times, values, theirs))[np.newaxis]},
+            priority=2,
+            deadline_s=10,
+        )
+        said.append(model.decode(outputs)[0].forecast)
+    assert own.forecast == said[1] != said[0], "the wearer's vector came with the window, from the next reading on"
+    made = await personal.fit(services.database.wearer_models, services.inference, SystemClock(), (wearers[8], True))
+    assert (made.outcome, made.version, made.readings) == ("skipped: insufficient data", "2.1.0", 13)
 
 
 @pytest.mark.parametrize("flushed", [False, True])

@@ -78,7 +78,7 @@ def model(**changes: Any) -> Model:
             raise Unprocessable("the window cannot be read")
         if len(window.times_s) < 3:
             raise OutOfRange("a forecast needs 3 readings")
-        return np.array([sum(window.glucose_mg_dl), 0], dtype=np.float32)
+        return np.array([sum(window.glucose_mg_dl) + sum(window.vector), 0], dtype=np.float32)
 
     def decode(outputs: Mapping[str, Tensor], card: ModelCard | None = None) -> Sequence[Finding]:
         return [

@@ -40,6 +40,22 @@ async def test_a_window_goes_on_from_batch_to_batch_and_forgets_what_is_older_th
     assert minutes(around.window()) == [-15.0, -10.0, -5.0, 0.0]
 
 
+async def test_a_wearers_vector_stays_with_the_window_from_batch_to_batch() -> None:
+    """GL2: the database is asked once, then the cache has it; neighbours have none."""
+    around = Around()
+    one, two = history(3, "1"), history(3, "2")
+    around.ledger.vectors[one[0].subject_id, False] = (0.5, -0.25)
+    found = await around.run(*one, *two)
+    assert (expected(found[2]), expected(found[5])) == (300.25, 300.0)
+    around.ledger.vectors.clear()
+    found = await around.run(reading(0, 130.0, "1"), reading(0, 130.0, "2"))
+    assert (expected(found[0]), expected(found[1])) == (430.25, 430.0)
+    kept = await around.windows.get([(one[0].subject_id, False), (two[0].subject_id, False)])
+    assert kept is not None
+    vectors = {wearer[0]: window.vector for wearer, window in kept.items()}
+    assert vectors == {one[0].subject_id: (0.5, -0.25), two[0].subject_id: ()}
+
+
 @pytest.mark.parametrize("cache", ["as it was", "flushed", "away", "behind"])
 async def test_the_forecast_is_the_same_whatever_became_of_the_cache(cache: str) -> None:
     """GL5: the database is the truth; a cache that missed a change is noticed."""

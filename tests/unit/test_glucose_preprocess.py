@@ -36,20 +36,25 @@ def windows(draw: st.DrawFn) -> GlucoseWindow:
     return window(ages, values)
 
 
+def grid(given: GlucoseWindow) -> preprocess.Rows:
+    """The slots of a row, without the wearer's vector."""
+    return prepare(given)[: preprocess.SLOTS]
+
+
 def test_readings_every_five_minutes_fall_into_their_slots() -> None:
-    row = prepare(window(EVERY_5))
+    row = grid(window(EVERY_5))
     assert row.dtype == np.float32
     np.testing.assert_allclose(row, 100 + 5 * np.arange(36))
 
 
 def test_a_sensor_that_reports_every_quarter_of_an_hour_is_interpolated() -> None:
-    row = prepare(window([15.0 * slot for slot in range(14)]))
+    row = grid(window([15.0 * slot for slot in range(14)]))
     np.testing.assert_allclose(row, 100 + 5 * np.arange(36), rtol=1e-6)
 
 
 def test_a_gap_stays_open_and_touches_nothing_else() -> None:
     """GL3: nothing is invented across a gap of more than twenty minutes."""
-    whole, gapped = prepare(window(EVERY_5)), prepare(window([age for age in EVERY_5 if not 30 <= age <= 60]))
+    whole, gapped = grid(window(EVERY_5)), grid(window([age for age in EVERY_5 if not 30 <= age <= 60]))
     assert np.isnan(gapped[6:13]).all()
     kept = np.r_[0:6, 13:36]
     np.testing.assert_array_equal(gapped[kept], whole[kept])
@@ -71,7 +76,7 @@ def test_order_and_repeats_change_nothing(given: GlucoseWindow, random: object) 
 def test_only_distances_in_time_count(given: GlucoseWindow, shift: int) -> None:
     """Local and UTC clocks give the same row."""
     moved = replace(given, times_s=[time + shift for time in given.times_s])
-    np.testing.assert_allclose(prepare(moved), prepare(given), rtol=1e-5)
+    np.testing.assert_allclose(grid(moved), grid(given), rtol=1e-5)
 
 
 @given(windows(), st.lists(st.floats(39, 501), min_size=1, max_size=5))
@@ -97,7 +102,7 @@ def test_a_window_gets_the_same_row_among_any_neighbours(given: list[GlucoseWind
 @given(windows())
 @settings(max_examples=60, deadline=None)
 def test_a_row_never_leaves_the_range_of_its_readings(given: GlucoseWindow) -> None:
-    row = prepare(given)
+    row = grid(given)
     known = row[np.isfinite(row)]
     assert row[0] == np.float32(given.glucose_mg_dl[-1])
     assert known.min() >= min(given.glucose_mg_dl) - 1e-3
@@ -135,12 +140,12 @@ def test_a_window_without_readings_is_refused(broken: GlucoseWindow) -> None:
 def test_one_refused_window_does_not_harm_its_neighbours() -> None:
     rows, refused = prepare_many([window(EVERY_5), window([0.0]), GlucoseWindow([], []), window(EVERY_5)])
     assert sorted(refused) == [1, 2]
-    assert np.isnan(rows[[1, 2]]).all()
+    assert np.isnan(rows[[1, 2], : preprocess.SLOTS]).all()
     np.testing.assert_array_equal(rows[0], rows[3])
     np.testing.assert_array_equal(rows[0], prepare(window(EVERY_5)))
 
 
 def test_no_windows_give_no_rows() -> None:
     rows, refused = prepare_many([])
-    assert rows.shape == (0, preprocess.SLOTS)
+    assert rows.shape == (0, preprocess.WIDTH)
     assert not refused

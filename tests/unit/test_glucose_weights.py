@@ -9,7 +9,7 @@ import pytest
 
 import triton_models
 from triton_models import linear
-from triton_models.glucose import collection, graph, report
+from triton_models.glucose import collection, graph, personal, preprocess, report
 from triton_models.glucose.card import CARD, COVERAGE
 from triton_models.glucose.decode import decode
 
@@ -30,12 +30,12 @@ def rows(count: int) -> np.ndarray:
     rng = np.random.default_rng(3)
     made = (150 + np.cumsum(rng.normal(0, 4, (count, 36)), axis=1)).astype(np.float32)
     made[:, 1:][rng.random((count, 35)) < 0.2] = np.nan
-    return made
+    return preprocess.anybody(made)
 
 
 def test_inputs_and_outputs_are_those_of_the_card(session: onnxruntime.InferenceSession) -> None:
     (given,), (answer,) = session.get_inputs(), session.get_outputs()
-    assert (given.name, given.type, given.shape[1:]) == (CARD.inputs[0].name, "tensor(float)", [36])
+    assert (given.name, given.type, given.shape[1:]) == (CARD.inputs[0].name, "tensor(float)", [48])
     assert (answer.name, answer.type, answer.shape[1:]) == (CARD.outputs[0].name, "tensor(float)", [8, 3])
     assert isinstance(given.shape[0], str), "the batch size must stay open"
 
@@ -57,7 +57,7 @@ def test_any_level_and_any_gap_gets_an_ordered_answer_within_what_sensors_report
     """GL3, GL6."""
     given = np.full((1, 36), np.nan, dtype=np.float32)
     given[:, :known] = value
-    (answer,) = session.run(None, {"glucose": given})
+    (answer,) = session.run(None, {"glucose": preprocess.anybody(given)})
     assert np.isfinite(answer).all()
     assert (np.diff(answer, axis=2) >= 0).all()
     assert answer.min() >= graph.LOWEST
@@ -80,7 +80,7 @@ def test_the_committed_weights_reach_the_floors_on_people_that_no_step_of_traini
     """GL1, GL6: at 30 minutes at most 0.85 of persistence and not above linear; intervals hold what they promise."""
     data = collection.load(DATA, stride_minutes=60)
     windows = data.parts["test"]
-    (said,) = session.run(None, {"glucose": windows.rows})
+    (said,) = session.run(None, {"glucose": preprocess.anybody(windows.rows)})
     found = report.measure("test", windows, said, linear.load(FOLDER))
     assert data.data_hash == METADATA["data_hash"]
     assert 1 - found["test_skill_30"][0] <= report.PERSISTENCE_LIMIT
@@ -90,3 +90,21 @@ def test_the_committed_weights_reach_the_floors_on_people_that_no_step_of_traini
         assert found[f"test_rmse_{minutes}"][0] == pytest.approx(
             METADATA["figures"][f"test_rmse_{minutes}"][0], rel=0.05
         )
+
+
+def test_a_vector_bends_the_expected_value_and_the_ends_with_it(session: onnxruntime.InferenceSession) -> None:
+    """GL2: the graph adds what `personal.correction` says, the interval keeps its width, and zeros change nothing."""
+    rng, given = np.random.default_rng(5), rows(50)
+    vector, times = rng.normal(0, 0.03, preprocess.VECTOR), rng.uniform(0, 1e9, 50)
+    (plain,) = session.run(None, {"glucose": given})
+    own = given.copy()
+    own[:, preprocess.SLOTS :] = preprocess.effective(np.tile(vector, (50, 1)), times)
+    (bent,) = session.run(None, {"glucose": own})
+    added = personal.correction(given, vector, times)
+    np.testing.assert_allclose(bent[:, :, 1], np.clip(plain[:, :, 1] + added, graph.LOWEST, graph.HIGHEST), atol=1e-3)
+    assert np.abs(added).max() > 1
+    inside = (bent > graph.LOWEST + 1) & (bent < graph.HIGHEST - 1) & (plain > graph.LOWEST + 1)
+    free = inside.all(axis=2)
+    np.testing.assert_allclose(
+        (bent[:, :, 2] - bent[:, :, 0])[free], (plain[:, :, 2] - plain[:, :, 0])[free], atol=1e-2
+    )

@@ -36,6 +36,7 @@ class FakeViews:
     """Readings and forecasts in memory."""
 
     stored: dict[Wearer, list[PlainReading]] = field(default_factory=dict)
+    fitted: dict[Wearer, tuple[float, ...]] = field(default_factory=dict)
     kept: list[Prediction] = field(default_factory=list)
     down: bool = False
     queries: int = 0
@@ -50,6 +51,9 @@ class FakeViews:
     async def readings(self, wearer: Wearer, first: datetime, last: datetime) -> list[PlainReading]:
         between = range(round(first.timestamp() * 1000), round(last.timestamp() * 1000))
         return [reading for reading in self.stored.get(wearer, []) if reading.time_ms in between]
+
+    async def vectors(self, wearers: Sequence[Wearer]) -> dict[Wearer, tuple[float, ...]]:
+        return {wearer: self.fitted[wearer] for wearer in wearers if wearer in self.fitted}
 
     async def keep(self, made: Sequence[Prediction]) -> None:
         self.kept += made
@@ -124,6 +128,15 @@ async def test_the_credential_selects_whose_readings_are_used_and_all_of_them_ar
     assert history["predictions"] == []
     mine = (await server.client.get(predictions.PATH, headers={"api-secret": SECRET})).json()
     assert [each["prediction_id"] for each in mine["predictions"]] == [str(told.prediction_id)]
+
+
+async def test_what_was_fitted_to_a_wearer_bends_that_wearers_forecast_alone(server: Server) -> None:
+    """GL2: the same vector that the stream uses, and nobody else's."""
+    server.has(10, 5, 0)
+    server.has(10, 5, 0, subject=THEIRS)
+    server.views.fitted[MINE, False] = (2.0, 5.0)
+    told = [(await server.ask({"horizons_minutes": [30]}, secret)).json() for secret in (SECRET, OTHER)]
+    assert [each["forecast"][0]["glucose_mg_dl"] for each in told] == [307.0, 300.0]
 
 
 @pytest.mark.parametrize(

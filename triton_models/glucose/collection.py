@@ -64,7 +64,7 @@ def load(data_dir: Path, stride_minutes: float = STRIDE_MINUTES) -> Collection:
         left_out += [f"{path.name}: {sentence}" for sentence in found.left_out()]
         long = [one for one in found.series if len(one) >= LEAST_READINGS]
         too_short += len(found.series) - len(long)
-        for one, part in zip(long, _division(len(long)), strict=True):
+        for one, part in zip(long, division(len(long)), strict=True):
             digest.update(one.times_s.tobytes() + one.glucose_mg_dl.tobytes())
             if part == "train":
                 cut = int(len(one) * (1 - LATER_SHARE))
@@ -100,7 +100,7 @@ def _has_readings(path: Path) -> bool:
         return False
 
 
-def _division(people: int) -> list[str]:
+def division(people: int) -> list[str]:
     """The part of each of a study's people, in the order of their names; some of each part where there are enough."""
     order = np.random.default_rng(SPLIT_SEED).permutation(people)
     test, validation = max(1, round(TEST_SHARE * people)), max(1, round(VALIDATION_SHARE * people))

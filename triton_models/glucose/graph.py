@@ -10,7 +10,9 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from triton_models.glucose.card import CARD
+from triton_models.glucose.card import CARD, HORIZONS_MINUTES
+from triton_models.glucose.personal import UNITS, figures
+from triton_models.glucose.preprocess import PERSONAL, SLOTS
 
 Array = npt.NDArray[np.float32]
 OPSET = 17
@@ -52,9 +54,9 @@ def features(rows: Array) -> Array:
 
 
 def write(path: Path, network: Network) -> None:
-    """Writes `glucose` float32 [batch, 36] to `forecast` float32 [batch, horizons, 3] (low, expected, high, mg/dL)."""
+    """Writes `glucose` float32 [batch, 48] to `forecast` float32 [batch, horizons, 3] (low, expected, high, mg/dL)."""
     graph = _Graph()
-    newest, seen = _seen(graph)
+    newest, seen, filled, own = _seen(graph)
     value = graph.node("Relu", [graph.linear(seen, network, "first")])
     for place in range(network.blocks):
         inner = graph.node("Relu", [graph.linear(value, network, f"block{place}.0")])
@@ -66,6 +68,7 @@ def write(path: Path, network: Network) -> None:
     graph.split(heads, [middle, below, above], sizes)
     middle = graph.node("Add", [middle, graph.linear(seen, network, "straight")])
     middle = graph.node("Add", [graph.node("Mul", [middle, graph.constant("spread", network.spread)]), newest])
+    middle = graph.node("Add", [middle, _personal(graph, filled, own)])
     below = graph.node("Softplus", [below])
     below = graph.node("Mul", [below, graph.constant("low", network.spread * network.low)])
     above = graph.node("Softplus", [above])
@@ -78,8 +81,22 @@ def write(path: Path, network: Network) -> None:
     onnx.save_model(graph.model(horizons), path)
 
 
-def _seen(graph: "_Graph") -> tuple[str, str]:
-    """The newest value [batch, 1] and what `features` gives [batch, 106]."""
+def _personal(graph: "_Graph", filled: str, own: str) -> str:
+    """The wearer's own correction [batch, horizons], mg/dL: `triton_models.glucose.personal.correction`."""
+    matrix, constants = figures()
+    names = [graph.constant("figures", matrix), graph.constant("figures.constant", constants)]
+    seen = graph.node("Gemm", [filled, *names], transB=1)
+    halves = ["own.start", "own.slope"]
+    graph.split(own, halves, graph.whole("own.sizes", [PERSONAL // 2] * 2))
+    axis = graph.whole("own.axis", [1])
+    start, slope = (graph.node("ReduceSum", [graph.node("Mul", [seen, half]), axis], keepdims=1) for half in halves)
+    along = np.array(HORIZONS_MINUTES, dtype=np.float32) / HORIZONS_MINUTES[-1]
+    total = graph.node("Add", [start, graph.node("Mul", [slope, graph.constant("along", along)])])
+    return graph.node("Mul", [total, graph.constant("units", UNITS)])
+
+
+def _seen(graph: "_Graph") -> tuple[str, str, str, str]:
+    """Newest value, what `features` gives [batch, 106], slots without gaps [batch, 36], vector [batch, 12]."""
     lowest, highest = graph.constant("lowest", np.array(LOWEST)), graph.constant("highest", np.array(HIGHEST))
     axis, zero, one = graph.whole("axis", [1]), graph.whole("zero", [0]), graph.whole("one", [1])
     minus, end = graph.whole("minus_one", [-1]), graph.whole("end", [2**31 - 1])
@@ -87,9 +104,11 @@ def _seen(graph: "_Graph") -> tuple[str, str]:
     def part(value: str, start: str, stop: str) -> str:
         return graph.node("Slice", [value, start, stop, axis])
 
-    flags = graph.node("IsNaN", [CARD.inputs[0].name])
-    first = part(CARD.inputs[0].name, zero, one)
-    filled = graph.node("Clip", [graph.node("Where", [flags, first, CARD.inputs[0].name]), lowest, highest])
+    grid, own = "grid", "own"
+    graph.split(CARD.inputs[0].name, [grid, own], graph.whole("parts", [SLOTS, PERSONAL]))
+    flags = graph.node("IsNaN", [grid])
+    first = part(grid, zero, one)
+    filled = graph.node("Clip", [graph.node("Where", [flags, first, grid]), lowest, highest])
     newest, earlier = part(filled, zero, one), part(filled, one, end)
     changes = graph.scaled(graph.node("Sub", [earlier, newest]), "change_spread", CHANGE_SPREAD)
     steps = graph.scaled(graph.node("Sub", [part(filled, zero, minus), earlier]), "step_spread", STEP_SPREAD)
@@ -98,7 +117,7 @@ def _seen(graph: "_Graph") -> tuple[str, str]:
     level = graph.node("Sub", [newest, graph.constant("level", np.array(LEVEL))])
     level = graph.scaled(level, "level_spread", LEVEL_SPREAD)
     missing = graph.node("Cast", [part(flags, one, end)], to=TensorProto.FLOAT)
-    return newest, graph.node("Concat", [level, changes, steps, missing], axis=1)
+    return newest, graph.node("Concat", [level, changes, steps, missing], axis=1), filled, own
 
 
 class _Graph:

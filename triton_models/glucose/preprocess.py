@@ -1,4 +1,7 @@
-"""From a wearer's readings to the model's row: an even grid, gaps left open; scaling and clamping are in the graph."""
+"""From a wearer's readings to the model's row: an even grid, gaps left open, and the wearer's own vector.
+
+Scaling and clamping are in the graph.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +12,16 @@ import numpy.typing as npt
 from schemas.errors import OutOfRange
 from schemas.windows import GlucoseWindow
 
-PREPROCESSING_VERSION = "glucose-grid.1"
+PREPROCESSING_VERSION = "glucose-grid.2"
 
 STEP_S = 300.0
 SLOTS = 36
+# A wearer's vector: for the start and for the slope of a correction six numbers and four that turn with the time of
+# day. With the time put in twelve are left, which stand behind the slots; zeros for whoever has none.
+PERSONAL, CLOCK = 12, 4
+VECTOR = PERSONAL + 2 * CLOCK
+WIDTH = SLOTS + PERSONAL
+DAY_S = 86_400.0
 # A slot between two readings that are no further apart is interpolated (sensors report every 5 or 15 minutes); beyond
 # that only a reading this near to the slot fills it.
 BRIDGE_S = 1200.0
@@ -38,13 +47,15 @@ EMPTY = "a forecast needs readings, as many values as times"
 
 
 def prepare(window: GlucoseWindow) -> Rows:
-    """One row, float32 [36]: mg/dL at 0, 5, ... 175 minutes before the newest reading, NaN where there is a gap.
+    """One row, float32 [48]: mg/dL at 0, 5, ... 175 minutes before the newest reading, NaN where there is a gap,
+    then the wearer's vector as it holds at that time of day, zeros without one.
 
     A slot between two readings at most 20 minutes apart is interpolated linearly; another takes the reading within 2.5
     minutes of it. Readings outside 20 to 600 mg/dL (another unit, an artefact) count as not there, as do those older
-    than 195 minutes. Order does not matter; of two readings of one time the later in the window counts. The time of
-    day is left out: an event knows it in UTC only, and what a wearer's clock shows is not sent. Raises OutOfRange when
-    the newest reading is implausible, or fewer than 3 readings or less than 10 minutes are known of the last hour.
+    than 195 minutes. Order does not matter; of two readings of one time the later in the window counts. But for the
+    vector the time of day is left out: an event knows it in UTC only, not what a wearer's clock shows. Raises
+    OutOfRange when the newest reading is implausible, or fewer than 3 readings or less than 10 minutes are known of
+    the last hour.
     """
     rows, refused = prepare_many([window])
     if refused:
@@ -54,7 +65,7 @@ def prepare(window: GlucoseWindow) -> Rows:
 
 
 def prepare_many(windows: Sequence[GlucoseWindow]) -> tuple[Rows, Mapping[int, OutOfRange]]:
-    """Rows of many windows, float32 [windows, 36], and by place what `prepare` would raise; such rows are NaN.
+    """Rows of many windows, float32 [windows, 48], and by place what `prepare` would raise; such rows are NaN.
 
     One call for a batch is several times as fast as a call for each window.
     """
@@ -65,7 +76,8 @@ def prepare_many(windows: Sequence[GlucoseWindow]) -> tuple[Rows, Mapping[int, O
     if np.any((np.diff(times) <= 0) & (np.diff(owner) == 0)):
         owner, times, values = _in_order(owner, times, values)
         counts = np.bincount(owner, minlength=len(windows))
-    rows = np.full((len(windows), SLOTS), np.nan, dtype=np.float32)
+    rows = np.full((len(windows), WIDTH), np.nan, dtype=np.float32)
+    rows[:, SLOTS:] = 0.0
     there = np.flatnonzero(counts)
     refused = {int(place): OutOfRange(EMPTY) for place in np.flatnonzero(counts == 0)}
     if not len(there):
@@ -85,8 +97,22 @@ def prepare_many(windows: Sequence[GlucoseWindow]) -> tuple[Rows, Mapping[int, O
     fine = np.flatnonzero((counts > 0) & ~implausible & ~few)
     # All windows on one axis, further apart than any bridge: one search serves them all.
     apart = 2 * LOOKBACK_S
-    rows[fine] = on_grid((owner * apart - age)[sound], values[sound], fine * apart)
+    rows[fine, :SLOTS] = on_grid((owner * apart - age)[sound], values[sound], fine * apart)
+    own = [place for place in fine.tolist() if len(windows[place].vector) == VECTOR]
+    if own:
+        vectors = np.array([windows[place].vector for place in own], dtype=np.float64)
+        rows[own, SLOTS:] = effective(vectors, times[newest][own])
     return rows, refused
+
+
+def effective(vectors: Floats, times_s: Floats) -> Floats:
+    """Vectors [n, 20] as they hold at these times (s since the epoch, UTC) [n, 12]: starts, then slopes."""
+    turn = 2 * np.pi * (times_s % DAY_S) / DAY_S
+    clock = np.stack([np.sin(turn), np.cos(turn), np.sin(2 * turn), np.cos(2 * turn)], axis=1)
+    parts = vectors.reshape(len(vectors), 2, PERSONAL // 2 + CLOCK)
+    now = parts[:, :, : PERSONAL // 2].copy()
+    now[:, :, 0] += np.einsum("nkc,nc->nk", parts[:, :, PERSONAL // 2 :], clock)
+    return now.reshape(len(vectors), PERSONAL)
 
 
 def on_grid(times: Floats, values: Floats, newest: npt.NDArray[Any]) -> Rows:
@@ -103,6 +129,11 @@ def on_grid(times: Floats, values: Floats, newest: npt.NDArray[Any]) -> Rows:
     known = bridged | (np.minimum(to_left, to_right) <= NEAR_S)
     found: Rows = np.where(known, at, np.nan).astype(np.float32)
     return found
+
+
+def anybody(grid: Rows) -> Rows:
+    """Rows [n, 36] with the zeros of whoever has no vector, as the served graph takes them [n, 48]."""
+    return np.concatenate([grid, np.zeros((len(grid), PERSONAL), dtype=np.float32)], axis=1)
 
 
 def enough(times: Floats, newest: Places) -> npt.NDArray[np.bool_]:

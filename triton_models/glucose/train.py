@@ -23,7 +23,7 @@ from triton_models import linear
 from triton_models.glucose import collection, graph, report
 from triton_models.glucose.card import COVERAGE, HORIZONS_MINUTES
 from triton_models.glucose.collection import Windows
-from triton_models.glucose.preprocess import SLOTS
+from triton_models.glucose.preprocess import SLOTS, anybody
 from triton_models.trained import TrainedModel
 
 Progress = Callable[[str], None]
@@ -225,7 +225,7 @@ def served(weights: Path, rows: Rows) -> Rows:
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
     parts = np.array_split(rows, max(1, len(rows) // 4096))
-    answers: Rows = np.concatenate([session.run(None, {"glucose": part})[0] for part in parts])
+    answers: Rows = np.concatenate([session.run(None, {"glucose": anybody(part)})[0] for part in parts])
     return answers
 
 

@@ -1,0 +1,38 @@
+"""Wearers' own vectors fitted on request or by a timer, for the command; the arithmetic is in `training`."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from adapters.clock import SystemClock
+from adapters.database import Database
+from adapters.settings import Settings
+from adapters.triton import TritonClient
+from clinstream import uploaders
+from training import personal
+
+
+async def fit(settings: Settings, which: str, *, due: bool) -> list[dict[str, Any]]:
+    """One line an attempt: of the wearer called `which` (name or pseudonym), or of everybody; with `due` only of those
+    who sent 100 readings since the last one.
+
+    Raises UserError for an unknown wearer, DatabaseUnavailable and ServerDown where the stack is away.
+    """
+
+    async def work(database: Database) -> list[dict[str, Any]]:
+        models, clock = database.wearer_models, SystemClock()
+        wearers = [(await uploaders.subject_of(database, which), False)] if which else await models.everybody()
+        lines = []
+        async with TritonClient(settings.triton) as client:
+            for wearer in wearers:
+                if due and not await personal.is_due(models, wearer):
+                    continue
+                made = await personal.fit(models, client, clock, wearer)
+                lines.append({"subject_id": wearer[0], **{name: _plain(value) for name, value in asdict(made).items()}})
+        return lines
+
+    return await uploaders.with_database(settings, work)
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,139 @@
+"""Wearers' own models in PostgreSQL: nobody's is read in another's scope, one is active, windows bring it along."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from adapters.clock import SystemClock
+from adapters.database import Database, NewReading, Taking, Wearer, WearerModel, WindowsMoved
+from adapters.database.engine import make_engine
+from adapters.settings import Settings
+from adapters.windows import decode, encode
+from tests.support.glucose import reading
+
+MINE: Wearer = (reading().subject_id, False)
+OTHER: Wearer = ("sub-other", False)
+VECTOR = tuple(place / 16 for place in range(20))
+
+
+@pytest.fixture
+async def database(fresh_database: Settings) -> AsyncIterator[Database]:
+    """As the services have it."""
+    opened = Database.open(fresh_database, SystemClock())
+    yield opened
+    await opened.close()
+
+
+def made(number: int = 1, outcome: str = "deployed", vector: tuple[float, ...] = VECTOR) -> WearerModel:
+    """An attempt with everything that is noted of one."""
+    now = SystemClock().now()
+    return WearerModel(
+        number=number,
+        version=f"2.{number}.0",
+        outcome=outcome,
+        active=outcome == "deployed",
+        vector=vector if outcome == "deployed" else (),
+        trained_at=now,
+        used_at=None,
+        data_from=now - timedelta(days=30),
+        data_until=now,
+        readings=8000,
+        features=("level",),
+        hyperparameters={"hold": 1000.0},
+        metrics={"gain": 0.03},
+    )
+
+
+async def raw(settings: Settings, scope: str, statement: str, *, owner: bool = False) -> list[tuple[object, ...]]:
+    """Rows of a statement of one's own in a scope."""
+    url = settings.database.migration_url if owner else settings.database.url
+    engine = make_engine(url, pool_size=1, statement_timeout_s=10)
+    try:
+        async with engine.begin() as connection:
+            if scope:
+                await connection.execute(text("SELECT set_config('clinstream.wearers', :s, true)"), {"s": scope})
+            result = await connection.execute(text(statement))
+            return [tuple(row) for row in result] if result.returns_rows else []
+    finally:
+        await engine.dispose()
+
+
+async def test_a_wearers_vector_is_read_and_changed_in_that_wearers_scope_only(
+    database: Database, fresh_database: Settings
+) -> None:
+    """GL2: without a scope, in another's and as the owner nothing is found, changed or added."""
+    await database.wearer_models.add(MINE, made())
+    everything = "SELECT subject_id, vector FROM wearer_models"
+    for scope in ("", OTHER[0], f"{OTHER[0]},{MINE[0]}x"):
+        for owner in (False, True):
+            assert await raw(fresh_database, scope, everything, owner=owner) == []
+    assert len(await raw(fresh_database, f"{OTHER[0]},{MINE[0]}", everything)) == 1
+    await raw(fresh_database, OTHER[0], "UPDATE wearer_models SET active = false, vector = '{}'")
+    stolen = f"UPDATE wearer_models SET subject_id = '{OTHER[0]}'"
+    with pytest.raises(DBAPIError, match="row-level security"):
+        await raw(fresh_database, MINE[0], stolen)
+    planted = (
+        "INSERT INTO wearer_models (subject_id, simulated, number, version, outcome, active, vector, trained_at, "
+        f"readings, features, hyperparameters, metrics) VALUES ('{MINE[0]}', false, 9, '2.9.0', 'deployed', false, "
+        "'{}', now(), 0, '[]', '{}', '{}')"
+    )
+    with pytest.raises(DBAPIError, match="row-level security"):
+        await raw(fresh_database, OTHER[0], planted)
+    assert await database.wearer_models.of(OTHER) == []
+    (kept,) = await database.wearer_models.of(MINE)
+    assert (kept.active, tuple(kept.vector)) == (True, VECTOR)
+
+
+async def test_every_attempt_is_a_line_and_the_last_deployed_one_is_active(database: Database) -> None:
+    """GL13, GL21, GL23: what was not better leaves the one before in force; what is better archives it."""
+    first = made(1)
+    await database.wearer_models.add(MINE, first)
+    await database.wearer_models.add(MINE, made(2, "rejected: no improvement"))
+    await database.wearer_models.add(MINE, made(3, "skipped: insufficient data"))
+    assert [(each.number, each.active) for each in await database.wearer_models.of(MINE)] == [
+        (3, False),
+        (2, False),
+        (1, True),
+    ]
+    await database.wearer_models.add(MINE, made(4))
+    found = await database.wearer_models.of(MINE)
+    assert [each.active for each in found] == [True, False, False, False]
+    (oldest,) = [each for each in found if each.number == 1]
+    assert (oldest.version, oldest.outcome, oldest.readings) == ("2.1.0", "deployed", 8000)
+    assert (oldest.data_from, oldest.data_until) == (first.data_from, first.data_until)
+    assert (oldest.hyperparameters, oldest.metrics, oldest.features) == ({"hold": 1000.0}, {"gain": 0.03}, ["level"])
+
+
+async def test_a_window_brings_the_vector_and_a_new_vector_makes_old_windows_count_as_moved(database: Database) -> None:
+    """GL2: whoever still has the window of before writes nothing, reads again and finds the vector."""
+    event = reading()
+    await database.take(Taking(uuid4(), {MINE: None}, [NewReading(event, 1)], [], []))
+    before = (await database.windows([MINE]))[MINE]
+    assert before.vector == ()
+    await database.wearer_models.add(MINE, made())
+    later = NewReading(reading(5), 1)
+    with pytest.raises(WindowsMoved):
+        await database.take(Taking(uuid4(), {MINE: before.stamp}, [later], [], []))
+    windows = await database.windows([MINE, OTHER])
+    assert windows[MINE].vector == VECTOR
+    assert windows[OTHER].vector == ()
+    assert windows[MINE].times_ms == before.times_ms
+    assert decode(encode(windows[MINE])) == windows[MINE]
+    await database.take(Taking(uuid4(), {MINE: windows[MINE].stamp}, [later], [], []))
+    (model,) = await database.wearer_models.of(MINE)
+    assert model.used_at is not None
+
+
+async def test_readings_in_force_and_new_ones_are_counted(database: Database) -> None:
+    """GL12: a corrected reading is one, and what came in after a moment is told apart from what came before."""
+    event = reading()
+    await database.take(Taking(uuid4(), {MINE: None}, [NewReading(event, 1)], [], []))
+    found = await database.wearer_models.readings(MINE, event.measured_at - timedelta(hours=1))
+    assert [(at, round(value, 3)) for at, value in found] == [(event.measured_at, event.glucose_mg_dl)]
+    assert await database.wearer_models.new_since(MINE, event.measured_at - timedelta(days=9000)) == 1
+    assert await database.wearer_models.new_since(MINE, SystemClock().now() + timedelta(hours=1)) == 0
+    assert await database.wearer_models.everybody() == [MINE]

@@ -1,0 +1,32 @@
+"""What `clinstream wearers personalise` prints; fitting itself is tested where it is done."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from adapters.settings import Settings
+from clinstream import personalising
+from clinstream.__main__ import build
+
+LINES = [
+    {"subject_id": "sub-1", "version": "2.1.0", "outcome": "deployed", "readings": 4000, "metrics": {"gain": 0.031}},
+    {"subject_id": "sub-2", "version": "2.4.0", "outcome": "skipped: insufficient data", "readings": 9, "metrics": {}},
+]
+
+
+def test_each_attempt_is_told_with_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GL12, GL23: one wearer on request, those who are due by a timer; a line an attempt."""
+    asked = []
+
+    async def fit(settings: Settings, which: str, *, due: bool) -> list[dict[str, object]]:
+        asked.append((which, due))
+        return LINES
+
+    monkeypatch.setattr(personalising, "fit", fit)
+    machine = CliRunner().invoke(build(["wearers"]), ["wearers", "personalise", "W-017", "--json"])
+    assert json.loads(machine.stdout) == LINES
+    person = CliRunner().invoke(build(["wearers"]), ["wearers", "personalise", "--due"])
+    assert "deployed" in person.stdout
+    assert "3.1%" in person.stdout
+    assert asked == [("W-017", False), ("", True)]

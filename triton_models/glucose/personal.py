@@ -1,0 +1,107 @@
+"""What is a wearer's own: a vector fitted from the wearer's readings, and how it bends a forecast; no model, no store.
+
+The correction of a forecast is a straight line over the horizons whose start and slope depend on six figures of the
+window and on the time of day: twenty numbers a wearer. Before inference the time is put in, which leaves twelve.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from triton_models.glucose.card import HORIZONS_MINUTES
+from triton_models.glucose.preprocess import PERSONAL, SLOTS, VECTOR, effective
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.float32]
+Outcome = Literal["deployed", "skipped: insufficient data", "rejected: no improvement"]
+
+# Figures of a window: a constant, level, slopes of the last two quarters of an hour, distance from the last hour's and
+# from the last three hours' mean. As columns of 36 slots and a constant, so that the served graph is one product. What
+# they are multiplied to counts in typical changes by horizon (mg/dL).
+UNITS = np.array([12, 22, 30, 36, 41, 46, 49, 52], dtype=np.float32)
+LEVEL, LEVEL_SPREAD, SLOPE_SPREAD, CHANGE_SPREAD = 150.0, 60.0, 20.0, 40.0
+# Windows with known truth that a wearer needs, how strongly a vector is held to zero, and the last share of the
+# windows, which it is judged by and not fitted on. Windows between the two are left out: their truth overlaps.
+LEAST_WINDOWS, HOLD, JUDGED_SHARE, APART = 500, 1000.0, 0.2, 12
+LEAST_GAIN = 0.002
+READINGS_BETWEEN_FITS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A vector (empty unless deployed) with its outcome; errors are mg/dL at 60 minutes on the judged windows."""
+
+    outcome: Outcome
+    vector: tuple[float, ...]
+    windows: int
+    metrics: dict[str, float]
+
+
+def figures() -> tuple[Rows, Rows]:
+    """(matrix [6, 36], constants [6]): the figures of a window are matrix @ slots + constants."""
+    matrix, constants = np.zeros((PERSONAL // 2, SLOTS)), np.zeros(PERSONAL // 2)
+    constants[0] = 1.0
+    matrix[1, 0], constants[1] = 1 / LEVEL_SPREAD, -LEVEL / LEVEL_SPREAD
+    matrix[2, 0], matrix[2, 3] = 1 / SLOPE_SPREAD, -1 / SLOPE_SPREAD
+    matrix[3, 3], matrix[3, 6] = 1 / SLOPE_SPREAD, -1 / SLOPE_SPREAD
+    for row, slots in ((4, slice(1, 13)), (5, slice(13, SLOTS))):
+        matrix[row, slots] = -1 / CHANGE_SPREAD / len(range(*slots.indices(SLOTS)))
+        matrix[row, 0] = 1 / CHANGE_SPREAD
+    return matrix.astype(np.float32), constants.astype(np.float32)
+
+
+def correction(rows: Rows, vector: npt.ArrayLike, times_s: Floats) -> Floats:
+    """What is added to the expected value, mg/dL [rows, horizons]; as the served graph computes it."""
+    matrix, constants = figures()
+    grid = rows[:, :SLOTS]
+    seen = np.where(np.isnan(grid), grid[:, :1], grid) @ matrix.T + constants
+    now = effective(np.tile(np.asarray(vector, dtype=np.float64), (len(rows), 1)), times_s)
+    start, slope = now[:, : PERSONAL // 2], now[:, PERSONAL // 2 :]
+    along = np.array(HORIZONS_MINUTES, dtype=np.float64) / HORIZONS_MINUTES[-1]
+    total = (seen * start).sum(axis=1)[:, None] + (seen * slope).sum(axis=1)[:, None] * along
+    found: Floats = total * UNITS
+    return found
+
+
+def fit(rows: Rows, truth: Rows, expected: Rows, times_s: Floats) -> Fitted:
+    """The vector of one wearer from windows in the order of time, or why there is none.
+
+    `rows` [n, >= 36] as prepared, `truth` and `expected` mg/dL [n, horizons] (NaN: unknown) with `expected` as the
+    model says it to everybody. The last fifth judges: a vector that does not lower the error there is not deployed;
+    what is deployed is fitted on all windows.
+    """
+    cut = int(len(rows) * (1 - JUDGED_SHARE))
+    if len(rows) < LEAST_WINDOWS or cut <= APART:
+        return Fitted("skipped: insufficient data", (), len(rows), {})
+    late = slice(cut, None)
+    trial = _ridge(rows[: cut - APART], truth[: cut - APART], expected[: cut - APART], times_s[: cut - APART])
+    bent = expected[late] + correction(rows[late], trial, times_s[late])
+    before, after = _error(truth[late], expected[late]), _error(truth[late], bent)
+    at = HORIZONS_MINUTES.index(60)
+    metrics = {
+        "rmse_60_before": round(float(before[at]), 3),
+        "rmse_60_after": round(float(after[at]), 3),
+        "gain": round(1 - float(np.nanmean(after / before)), 4),
+    }
+    if not metrics["gain"] >= LEAST_GAIN:
+        return Fitted("rejected: no improvement", (), len(rows), metrics)
+    vector = _ridge(rows, truth, expected, times_s)
+    return Fitted("deployed", tuple(round(float(value), 5) for value in vector), len(rows), metrics)
+
+
+def _ridge(rows: Rows, truth: Rows, expected: Rows, times_s: Floats) -> Floats:
+    """Least squares of the errors in typical changes over all horizons together, held to zero."""
+    off = (truth - expected) / UNITS
+    columns = np.stack([correction(rows, one, times_s) / UNITS for one in np.eye(VECTOR)], axis=2)
+    known = np.isfinite(off)
+    design, aim = columns[known], off[known].astype(np.float64)
+    held = design.T @ design + HOLD * len(HORIZONS_MINUTES) * np.eye(VECTOR)
+    found: Floats = np.linalg.solve(held, design.T @ aim)
+    return found
+
+
+def _error(truth: Rows, said: npt.NDArray[np.floating]) -> Floats:
+    error: Floats = np.sqrt(np.nanmean((truth - said).astype(np.float64) ** 2, axis=0))
+    return error
