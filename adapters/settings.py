@@ -9,8 +9,19 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as MalformedSetting
 
 from schemas.errors import SettingsError
 
@@ -229,11 +240,12 @@ class ExportSettings(_Section):
         """The names of the destinations that a result goes to where nothing says otherwise."""
         return tuple(sorted(self.destinations)) if self.default is None else self.default
 
-    @model_validator(mode="after")
-    def _known(self) -> "ExportSettings":
-        if unknown := sorted(set(self.default or ()) - set(self.destinations)):
+    @field_validator("default")
+    @classmethod
+    def _known(cls, default: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        if unknown := sorted(set(default or ()) - set(info.data.get("destinations", ()))):
             raise ValueError(f"no destination is called {', '.join(unknown)}")
-        return self
+        return default
 
 
 class Settings(_Section):
@@ -315,6 +327,8 @@ def load(home: Path | None = None) -> Settings:
         first = broken.errors(include_input=False, include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         raise SettingsError(f"The setting {name} of {folder} is not usable: {first['msg']}.") from None
+    except MalformedSetting as broken:  # of a setting that must be JSON; the text names the field and no value
+        raise SettingsError(f"A setting in the environment is not JSON: {broken}.") from None
 
 
 def from_environment() -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from adapters import settings as settings_room
 from adapters.database import ExportState
@@ -39,11 +39,13 @@ def show(
     if not rows:
         print("Nothing was to be sent.")
         return
-    table = Table("filed", "model", "action", "destination", "state", "tries", "result", box=None, pad_edge=False)
+    result_id = Column("result", no_wrap=True)
+    table = Table(result_id, "filed", "model", "action", "destination", "state", box=None, pad_edge=False)
     for row in rows:
         state_and_why = f"{row.state}: {row.reason}" if row.reason else row.state
-        filed, tries = f"{row.filed_at:%Y-%m-%d %H:%M:%S}", str(row.attempts)
-        table.add_row(filed, row.task, row.action, row.destination, state_and_why, tries, str(row.result_id))
+        table.add_row(
+            str(row.result_id), f"{row.filed_at:%m-%d %H:%M}", row.task, row.action, row.destination, state_and_why
+        )
     Console(highlight=False).print(table)
 
 

@@ -94,6 +94,44 @@ def test_a_malformed_setting_is_named_without_its_value(tmp_path: Path, monkeypa
     assert "secretword" not in str(refused.value)
 
 
+def test_destinations_are_remembered_for_other_commands_with_their_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up` writes what the environment said into `secrets/`; a shell without it sends to the same places."""
+    ehr = {"kind": "fhir", "url": "https://x/r4", "authorization": "Bearer word"}
+    said = {"pacs": {"port": 4242, "ae_title": "ORTHANC"}, "ehr": ehr}
+    monkeypatch.setenv("CLINSTREAM_EXPORT_DESTINATIONS", json.dumps(said))
+    monkeypatch.setenv("CLINSTREAM_EXPORT_DEFAULT", '["pacs"]')
+    written = settings.from_environment()
+    monkeypatch.delenv("CLINSTREAM_EXPORT_DESTINATIONS")
+    monkeypatch.delenv("CLINSTREAM_EXPORT_DEFAULT")
+    write(tmp_path, {}, external_json=json.dumps(written))
+    found = settings.load(tmp_path).exports
+    assert found.chosen == ("pacs",)
+    assert found.destinations["pacs"].place == "ORTHANC@127.0.0.1:4242"
+    token = found.destinations["ehr"].authorization
+    assert token is not None
+    assert token.get_secret_value() == "Bearer word"
+    assert "word" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("DESTINATIONS", '{"pacs": secretword', "is not JSON"),
+        ("DESTINATIONS", '{"pacs": {"kind": "fhir", "authorization": "secretword"}}', "needs a url"),
+        ("DEFAULT", '["nowhere"]', "no destination is called nowhere"),
+    ],
+)
+def test_destinations_that_make_no_sense_are_refused_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str
+) -> None:
+    monkeypatch.setenv(f"CLINSTREAM_EXPORT_{name}", value)
+    with pytest.raises(SettingsError, match=why) as refused:
+        settings.load(tmp_path)
+    assert "secretword" not in str(refused.value)
+
+
 def test_endpoints_that_are_no_json_are_said_to_be_so(tmp_path: Path) -> None:
     (tmp_path / "endpoints.json").write_text("{")
     with pytest.raises(SettingsError, match="not readable JSON"):
