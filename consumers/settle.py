@@ -92,7 +92,7 @@ class Settler:
         meters = telemetry.metrics()
         for decided in plan.decided:
             meters.outcomes.labels(task=decided.task, fate=decided.fate).inc()
-            if decided.code:
+            if decided.code and decided.fate == "refused":
                 meters.refusals.labels(task=decided.task, code=decided.code).inc()
         for letter in plan.letters:
             kind = "failed" if letter.topic == topics.DEAD_FAILED else "unprocessable"

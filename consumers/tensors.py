@@ -5,7 +5,7 @@ Shared by the steps that prepare images: from the door, and as follow-ups of a r
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -107,12 +107,24 @@ def decoded(claimed: Sequence[Model], opened: OpenedImage, task: str = ANY_TASK)
         faults = _faults({model.card.intended_use.shows for model in claimed}, image, shown.get("grey"))
     except RejectedInput as error:
         return [unprocessable(error, task)]
-    return [
+    verdicts = [
         _refused(model, fault, content)
         if (fault := faults[model.card.intended_use.shows]) is not None
         else _tensor(model, shown[model.card.pixels], content)
         for model in claimed
     ]
+    return [_none_of_its_business(each) for each in verdicts] if any(map(_is_ready, verdicts)) else verdicts
+
+
+def _is_ready(verdict: Verdict) -> bool:
+    return isinstance(verdict, Ready)
+
+
+def _none_of_its_business(verdict: Verdict) -> Verdict:
+    """An image that one model takes is no refusal of another that merely looks at other parts of the body."""
+    if isinstance(verdict, Turned) and verdict.code == "wrong_body_part":
+        return replace(verdict, fate="not_applicable")
+    return verdict
 
 
 def _faults(kinds: Collection[Shows], image: DecodedImage, greys: Tensor | None) -> dict[Shows, Fault | None]:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from adapters.fakes.blobs import FakeBlobs
 from adapters.fakes.clock import FakeClock
+from clinstream import samples
 from consumers.outcomes import DeadLetter, Decide, Publish
 from consumers.prepare import Prepare
 from schemas import ids
@@ -200,6 +202,26 @@ async def test_a_picture_that_is_not_what_the_card_shows_is_refused_with_a_code(
     assert (outcome.task, outcome.fate, outcome.code) == ("toy_chest", "refused", "underexposed")
     assert outcome.reason.startswith("image quality: ")
     assert outcome.content == publish.event.content
+
+
+async def test_a_chest_that_no_header_names_is_none_of_the_business_of_a_model_of_limbs(
+    decoders: ThreadPoolExecutor,
+) -> None:
+    """CC10: the model of chests answers; were there none, the image would be refused."""
+    plain = steps.image_model(intended_use=USE)
+    chest, limb = (
+        replace(plain, card=replace(plain.card, name=f"toy_{shows}", intended_use=replace(USE, shows=shows)))
+        for shows in ("chest", "limb")
+    )
+    greys = np.asarray(Image.open(next(samples.IMAGES.glob("chest-09*.jpeg"))).convert("L"))
+    data = dicom(Rows=greys.shape[0], Columns=greys.shape[1], PixelData=greys.tobytes())
+    both = Lane(decoders, models={"toy_chest": chest, "toy_limb": limb})
+    publish, decide = sorted((await both.run(both.observed(data)))[0], key=lambda one: isinstance(one, Decide))
+    assert publish.event.task == "toy_chest"
+    assert (decide.outcome.task, decide.outcome.fate) == ("toy_limb", "not_applicable")
+    alone = Lane(decoders, models={"toy_limb": limb})
+    ((decide,),) = await alone.run(alone.observed(data))
+    assert (decide.outcome.fate, decide.outcome.code) == ("refused", "wrong_body_part")
 
 
 async def test_an_unknown_age_and_an_impossible_header_travel_with_the_tensor(decoders: ThreadPoolExecutor) -> None:

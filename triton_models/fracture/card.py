@@ -29,7 +29,7 @@ CARD = ModelCard(
         body_parts=frozenset({"ARM", "CLAVICLE", "ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST"}),
         body_part_stated=True,
         minimum_matrix=(128, 128),
-        shows="radiograph",
+        shows="limb",
     ),
     limits=(
         "Not good enough to rely on: AUROC 0.647 on groups held back, below the 0.80 that a candidate must reach",
