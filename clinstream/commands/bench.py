@@ -32,6 +32,7 @@ class Bench(StrEnum):
     CGM = "cgm"
     STAT = "stat"
     RESTART = "restart"
+    DICOM = "dicom"
     GLUCOBENCH = "glucobench"
     PREDICTIONS = "predictions"
     STORM = "storm"
@@ -44,6 +45,7 @@ COUNTS = {
     Bench.CGM: 20_000,
     Bench.STAT: 30,
     Bench.RESTART: 0,
+    Bench.DICOM: 0,
     Bench.PREDICTIONS: 2000,
     Bench.STORM: 1000,
 }
@@ -53,6 +55,7 @@ REPEATS = {
     Bench.CGM: 3,
     Bench.STAT: 2,
     Bench.RESTART: 2,
+    Bench.DICOM: 3,
     Bench.PREDICTIONS: 3,
     Bench.STORM: 1,
 }
@@ -70,12 +73,14 @@ def bench(
     test_segment: Annotated[int, typer.Option(help="glucobench: last steps of a subject, held out.")] = 240,
     max_input: Annotated[int, typer.Option(help="glucobench: most steps that a forecast may see.")] = 144,
     seeds: Annotated[int, typer.Option(min=1, help="glucobench: how many divisions of the subjects.")] = 1,
+    huge: Annotated[bool, typer.Option("--huge", help="dicom: objects of 50 MB as well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Measure the stack that is up, or a temporary one, with made-up events that never mix with clinical results.
 
     imaging: images/s to PostgreSQL against Triton driven directly · vitals, cgm: events/s against the naive loop ·
     stat: urgent images beside a full routine lane · restart: seconds from SIGKILL until events flow again ·
+    dicom: objects/s through the DICOM door against storescp and Orthanc ·
     glucobench: forecasters against a linear one on a file of readings; needs no stack, but training's libraries ·
     predictions: forecasts that 50 ask for at once · storm: 8 h of many wearers at once beside live readings.
 
@@ -89,7 +94,7 @@ def bench(
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with _stack(as_json) as settings:
         size = (repeats or REPEATS[name], count or COUNTS[name])
-        report = asyncio.run(_measure(settings, name, size, images, side))
+        report = asyncio.run(_measure(settings, name, size, images, side, huge))
     _print(report, as_json)
 
 
@@ -109,10 +114,12 @@ def _print(report: "Report", as_json: bool) -> None:
         _show(report, Console(highlight=False))
 
 
-async def _measure(settings: Settings, name: Bench, size: tuple[int, int], images: Path | None, side: int) -> "Report":
+async def _measure(
+    settings: Settings, name: Bench, size: tuple[int, int], images: Path | None, side: int, huge: bool
+) -> "Report":
     repeats, count = size
     # Imported here: the benches bring the consumers' libraries along, which no other command needs.
-    from clinstream.benches import cgm, imaging, load, predictions, restart, stat, storm, vitals
+    from clinstream.benches import cgm, dicom, imaging, load, predictions, restart, stat, storm, vitals
     from clinstream.benches.plant import plant
 
     async with plant(settings) as found:
@@ -124,6 +131,8 @@ async def _measure(settings: Settings, name: Bench, size: tuple[int, int], image
             return await storm.run(found, repeats=repeats, count=count)
         if name is Bench.CGM:
             return await cgm.run(found, repeats=repeats, count=count)
+        if name is Bench.DICOM:
+            return await dicom.run(found, repeats=repeats, huge=huge)
         originals = load.pictures(images, side)
         if name is Bench.IMAGING:
             return await imaging.run(found, repeats=repeats, count=count, originals=originals)
