@@ -145,7 +145,7 @@ class DoorSettings(_Section):
         default=(), description="JSON, called AE titles that are taken (CLINSTREAM*); empty: any"
     )
     dicom_associations: int = Field(default=32, ge=1, description="associations at once, in each process")
-    dicom_pdu_bytes: int = Field(default=1 << 16, ge=4096, le=1 << 24, description="longest PDU that is offered")
+    dicom_pdu_bytes: int = Field(default=1 << 18, ge=4096, le=1 << 24, description="longest PDU that is offered")
     dicom_object_bytes: int = Field(default=1 << 30, ge=1 << 16, description="largest object that is taken")
     dicom_tls_certificate: Path | None = Field(default=None, description="PEM file; with it the port speaks TLS only")
     dicom_tls_key: Path | None = Field(default=None, description="PEM file of the certificate's key")
