@@ -48,6 +48,15 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom ship
             del whole[read:]
         return whole
 
+    def _shutdown_socket(self) -> None:
+        """Closes also where the peer is gone already, which pynetdicom leaves to the garbage collector."""
+        connection = self.socket
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                connection.close()
+
 
 class _Request(RequestHandler):  # type: ignore[misc]
     """Makes associations on sockets of ours."""

@@ -4,22 +4,21 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 
-from pydicom import dcmread
-
 from tests.support import faults
 from tests.support.plant import Plant, await_condition
-from tests.support.real_events import xrays
+from tests.support.real_events import xray
 
 
 def test_an_expedited_study_is_answered_while_the_routine_lane_stands_still_and_once(
     plant: Plant, tmp_path: Path
 ) -> None:
-    (image,) = xrays(1, tmp_path)
-    study = str(dcmread(image.path, stop_before_pixels=True).StudyInstanceUID)
+    image = xray()
+    study, path = str(image.StudyInstanceUID), tmp_path / "image.dcm"
+    image.save_as(path, enforce_file_format=True)
     with ExitStack() as held:
         for name in plant.components_of("imaging-prepare.routine"):
             held.enter_context(faults.hanging(plant, name))
-        sent = json.loads(plant.command("send", "dicom", image.path, "--json").stdout)
+        sent = json.loads(plant.command("send", "dicom", str(path), "--json").stdout)
         done = plant.command("study", "expedite", study, "--json")
         assert json.loads(done.stdout) == {"expedited": 1, "urgent": 0, "ended": 0}, done.stderr
 

@@ -1,5 +1,6 @@
 """Associations with the real DICOM door in this process: who gets one, its bounds, TLS, its journal (CC14, S1)."""
 
+import gc
 import socket
 import ssl
 import struct
@@ -28,6 +29,13 @@ from tests.support.dicom_pki import Pki
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed <socket:ResourceWarning", "ignore:unclosed <ssl:ResourceWarning"
 )
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """What pynetdicom's own sender leaves open is collected here, not in somebody else's test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
