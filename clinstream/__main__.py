@@ -25,7 +25,6 @@ COMMANDS = (
     "where",
     "route",
     "door",
-    "study",
     "reconcile",
     "dead",
     "resume",
