@@ -25,6 +25,7 @@ COMMANDS = (
     "where",
     "route",
     "door",
+    "study",
     "reconcile",
     "dead",
     "resume",
