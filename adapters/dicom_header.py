@@ -49,12 +49,21 @@ INDEXED: Final = (
     "PerformedProcedureStepStartDate",
     "PerformedProcedureStepStartTime",
 )
+TEXTS: Final = (
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "PatientID",
+    "PatientName",
+    "AccessionNumber",
+    "StudyDate",
+    "NumberOfStudyRelatedInstances",
+)
 _TAGS: Final = [tag_for_keyword(keyword) for keyword in INDEXED]
 
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """What searches need of a header: DICOM JSON of `INDEXED`, and plain texts of single elements by keyword."""
+    """What searches need of a header: DICOM JSON of `INDEXED`, and plain texts of `TEXTS` by keyword."""
 
     attributes: dict[str, Any] = field(repr=False)
     texts: dict[str, str] = field(repr=False)
@@ -78,7 +87,7 @@ def index(start: bytes, *, whole: bool) -> Indexed | None:
             dataset = read_partial(io.BytesIO(start), stop_when=stop, specific_tags=_TAGS)
             if not whole and not reached:
                 return None
-            return Indexed(dict(_elements(dataset)), {keyword: _text(dataset, keyword) for keyword in INDEXED})
+            return Indexed(dict(_elements(dataset)), {keyword: _text(dataset, keyword) for keyword in TEXTS})
     except Exception as error:  # a parser meets hostile bytes: whatever it raises means that it cannot be read
         if not whole:
             return None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 JSON = Annotated[bool, typer.Option("--json", help="For machines.")]
 STATES = ("receiving", "complete", "assumed", "incomplete")
+WIDTH = 130
 GROUP_HELP = "What each sender sent of each study, and whether it is all."
 
 
@@ -110,7 +111,10 @@ def _tell(found: "list[StudyEntry]", as_json: bool) -> None:
     )
     for each in lines:
         table.add_row(*_row(each))
-    Console(width=None if lines else 80, highlight=False).print(table if lines else "No studies yet.")
+    console = Console(highlight=False)
+    if console.width < WIDTH:  # a line that a narrow terminal breaks reads better than columns of three letters
+        console = Console(highlight=False, width=WIDTH)
+    console.print(table if lines else "No studies yet.")
 
 
 def _row(each: dict[str, Any]) -> tuple[str, ...]:
