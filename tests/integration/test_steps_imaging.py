@@ -1,15 +1,18 @@
 """Prepare, infer and record with the real model, Triton, PostgreSQL and object store, each called as the loop does."""
 
+import io
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
+from PIL import Image
 
-from adapters import bootstrap
+from adapters import bootstrap, dicom_reading
 from adapters.bootstrap import Services
 from adapters.settings import Settings, TritonSettings
 from clinstream.benches import load
+from clinstream.sending.wrap import Wrapping, wrap
 from consumers import pipelines
 from consumers.outcomes import Decide, Outcome, Publish
 from consumers.steps import Step
@@ -82,10 +85,20 @@ async def test_the_same_pixels_under_another_header_are_a_sighting_without_infer
     assert (decided.outcome.fate, decided.outcome.answer_id) == ("duplicate_of", first.result_id)
 
 
+async def test_a_wrist_is_read_for_fractures_and_by_nobody_else(lane: list[Step], services: Services) -> None:
+    """CC1: the body part decides which model reads a radiograph; the second output does not disturb the first."""
+    picture = io.BytesIO()
+    Image.fromarray(served.pictures()[0]).save(picture, "PNG")
+    data = wrap(picture.getvalue(), Wrapping(body_part="WRIST"))
+    image = steps.image_observed(data, uid=dicom_reading.read_header(data).sop_instance_uid)
+    await services.store.put(image.blob.uri, data, durable=False)
+    (result,) = await run(lane, [image])
+    assert result.answer.task == "fracture"
+    assert sum(result.answer.probabilities.values()) == pytest.approx(1, abs=1e-3)
+
+
 async def resent(services: Services, image: ImageObserved, data: bytes) -> ImageObserved:
     """The same object from a sender that writes another patient name: another data set, the same pixels."""
-    import io
-
     import pydicom
 
     from adapters.pixels import blob_uri
