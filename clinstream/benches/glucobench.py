@@ -1,6 +1,6 @@
 """`bench glucobench`: forecasters on a file of readings by GlucoBench's protocol, as a report; how is in `training`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,16 +75,3 @@ def _interval(ours: "Sequence[Errors]", other: "Sequence[Errors]", measure: str,
 
     low, high = ratio_interval(joined(ours), joined(other), measure, np.concatenate(people))
     return [round(low, 4), round(high, 4)]
-
-
-def table(found: Report, part: str = "in") -> Sequence[Mapping[str, str]]:
-    """A row a forecaster, for people."""
-    prefix = WHERE[part]
-    names = [what.removesuffix("_median_rmse") for what in found.figures if what.endswith("_median_rmse")]
-    mine = [name for name in names if name.startswith("out_of_distribution_") == bool(prefix)]
-    measures = ("median_rmse", "mean_rmse", "median_mae", "mean_mae")
-    return [
-        {"forecaster": name.removeprefix("out_of_distribution_")}
-        | {measure: f"{found.figures[f'{name}_{measure}'].value:.2f}" for measure in measures}
-        for name in mine
-    ]
