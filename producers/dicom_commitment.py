@@ -39,7 +39,7 @@ Ask = Callable[[Commitment], Coroutine[Any, Any, None]]
 
 
 class CommitmentService:
-    """N-ACTION in, N-EVENT-REPORT out: on the request's association while it is open, else to an address.
+    """N-ACTION in, N-EVENT-REPORT out: to the sender's address, else on the request's association.
 
     `addresses` names host and port of every AE title that may ask: without one no report could be promised.
     """
@@ -77,9 +77,10 @@ class CommitmentService:
         with self._lock:
             association = self._open.pop(report.transaction_uid, None)
         try:
-            if association is not None and association.is_established and _sent(association, report):
+            if self._sent_anew(report):
                 return True
-            return self._sent_anew(report)
+            # Second: a request of the sender that crosses our report on one association would be taken for its answer.
+            return association is not None and association.is_established and _sent(association, report)
         except Exception:  # pynetdicom raises anything on a peer that misbehaves: the report is tried again
             log.exception("a commitment report could not be sent")
             return False
