@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from adapters.clock import SystemClock
-from adapters.database import Database
+from adapters.database import Database, WearerModel
 from adapters.settings import Settings
 from adapters.triton import TritonClient
 from clinstream import uploaders
@@ -28,10 +28,24 @@ async def fit(settings: Settings, which: str, *, due: bool) -> list[dict[str, An
                 if due and not await personal.is_due(models, wearer):
                     continue
                 made = await personal.fit(models, client, clock, wearer)
-                lines.append({"subject_id": wearer[0], **{name: _plain(value) for name, value in asdict(made).items()}})
+                lines.append(_line(wearer[0], made))
         return lines
 
     return await uploaders.with_database(settings, work)
+
+
+async def attempts(settings: Settings, which: str) -> list[dict[str, Any]]:
+    """Every attempt to fit a wearer's vector, the newest first; raises UserError for an unknown wearer."""
+
+    async def work(database: Database) -> list[dict[str, Any]]:
+        subject = await uploaders.subject_of(database, which)
+        return [_line(subject, made) for made in await database.wearer_models.of((subject, False))]
+
+    return await uploaders.with_database(settings, work)
+
+
+def _line(subject: str, made: WearerModel) -> dict[str, Any]:
+    return {"subject_id": subject, **{name: _plain(value) for name, value in asdict(made).items()}}
 
 
 def _plain(value: object) -> object:

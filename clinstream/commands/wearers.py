@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -109,15 +110,40 @@ def personalise(
     from clinstream import personalising
 
     lines = asyncio.run(personalising.fit(settings_room.load(), which, due=due))
+    _show_attempts(lines, as_json)
+
+
+def models(
+    which: Annotated[str, typer.Argument(metavar="NAME|PSEUDONYM", help="The wearer.")],
+    as_json: JSON = False,
+) -> None:
+    """List the attempts to fit a wearer's own vector, the newest first, with data range, features and metrics in JSON.
+
+    Example: clinstream wearers models W-017 --json
+    """
+    from clinstream import personalising
+
+    _show_attempts(asyncio.run(personalising.attempts(settings_room.load(), which)), as_json)
+
+
+def _show_attempts(lines: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(lines))
         return
-    columns = (Column(name, overflow="fold") for name in ("subject", "version", "outcome", "readings", "gain"))
-    table = Table(*columns, box=None, pad_edge=False)
+    names = ("subject", "version", "outcome", "in use", "trained", "readings", "gain")
+    table = Table(*(Column(name, overflow="fold") for name in names), box=None, pad_edge=False)
     for line in lines:
         gain = line["metrics"].get("gain")
         shown = "" if gain is None else f"{gain:.1%}"
-        table.add_row(line["subject_id"], line["version"], line["outcome"], str(line["readings"]), shown)
+        table.add_row(
+            line["subject_id"],
+            line["version"],
+            line["outcome"],
+            "yes" if line["active"] else "",
+            line["trained_at"][:16],
+            str(line["readings"]),
+            shown,
+        )
     Console(highlight=False).print(table)
 
 
@@ -128,6 +154,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_credentials)
     group.command()(revoke)
     group.command()(personalise)
+    group.command()(models)
     app.add_typer(group, name="wearers")
 
 

@@ -9,10 +9,10 @@ from adapters.settings import Settings
 from clinstream import personalising
 from clinstream.__main__ import build
 
-LINES = [
-    {"subject_id": "sub-1", "version": "2.1.0", "outcome": "deployed", "readings": 4000, "metrics": {"gain": 0.031}},
-    {"subject_id": "sub-2", "version": "2.4.0", "outcome": "skipped: insufficient data", "readings": 9, "metrics": {}},
-]
+SINCE = {"trained_at": "2026-03-01T00:00:00+00:00"}
+BETTER = {"outcome": "deployed", "active": True, "readings": 4000, "metrics": {"gain": 0.031}, **SINCE}
+FEW = {"outcome": "skipped: insufficient data", "active": False, "readings": 9, "metrics": {}, **SINCE}
+LINES = [{"subject_id": "sub-1", "version": "2.1.0", **BETTER}, {"subject_id": "sub-2", "version": "2.4.0", **FEW}]
 
 
 def test_each_attempt_is_told_with_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +30,16 @@ def test_each_attempt_is_told_with_its_outcome(monkeypatch: pytest.MonkeyPatch) 
     assert "deployed" in person.stdout
     assert "3.1%" in person.stdout
     assert asked == [("W-017", False), ("", True)]
+
+
+def test_the_attempts_of_a_wearer_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GL21: which is in use, since when, from how many readings."""
+
+    async def attempts(settings: Settings, which: str) -> list[dict[str, object]]:
+        assert which == "W-017"
+        return LINES[:1]
+
+    monkeypatch.setattr(personalising, "attempts", attempts)
+    done = CliRunner().invoke(build(["wearers"]), ["wearers", "models", "W-017"])
+    assert "2026-03-01T00:00" in done.stdout
+    assert "yes" in done.stdout
