@@ -56,7 +56,14 @@ def test_a_forecast_cannot_express_a_diagnosis_a_dose_or_a_triage_decision() -> 
     assert set(ForecastPoint.__struct_fields__) == {"horizon_minutes", "glucose_mg_dl", "low", "high", "coverage"}
     (finding,) = decode({"forecast": served(1)})
     free = {name: getattr(finding, name) for name in Finding.__struct_fields__ if name != "forecast"}
-    assert free == {"label": "forecast", "score": 0.0, "threshold": 0.0, "probabilities": {}, "abstained": False}
+    assert free == {
+        "label": "forecast",
+        "score": 0.0,
+        "threshold": 0.0,
+        "probabilities": {},
+        "abstained": False,
+        "reason": "",
+    }
     values = [value for point in finding.forecast for value in (point.glucose_mg_dl, point.low, point.high)]
     assert all(isinstance(value, float) for value in values)
 
