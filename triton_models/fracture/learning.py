@@ -38,10 +38,10 @@ class Recipe:
     width: int = 32
     pyramid: int = 64
     crop: int = 160
-    crop_epochs: int = 11
+    crop_epochs: int = 24
     crop_batch: int = 24
     crop_steps: int = 50
-    view_epochs: int = 5
+    view_epochs: int = 22
     view_batch: int = 16
     view_steps: int = 25
     frozen_layers: int = 6
