@@ -43,3 +43,11 @@ class Chooses(Protocol):
     def accepts_headers(self, headers: Iterable[tuple[str, bytes]]) -> bool:
         """Whether the event with these headers is this step's."""
         ...
+
+
+@runtime_checkable
+class Onlooker(Protocol):
+    """A step that reads what another group answers for: what cannot be read is put aside there, and only there."""
+
+    @property
+    def onlooker(self) -> Literal[True]: ...

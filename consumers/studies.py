@@ -47,6 +47,7 @@ class Studies:
     order: Literal["key", "none"] = "none"
     name = "studies"
     topics = (topics.OBSERVED_DICOM,)
+    onlooker: Literal[True] = True
 
     def __init__(self, *, store: BlobStore, archive: Archive, decoders: Executor, quiet: Quiet) -> None:
         self.batch = Batch(64, 0.25)

@@ -131,6 +131,19 @@ async def test_poison_goes_aside_with_its_reason_and_its_neighbours_are_worked_o
     assert found.position == 3
 
 
+async def test_an_onlooker_leaves_poison_to_the_group_that_answers_for_the_topic(tmp_path: Path) -> None:
+    """S2: one dead letter for an event, however many groups read its topic."""
+
+    class Watching(ToyStep):
+        onlooker = True
+
+    found = Scene(tmp_path, Watching(batch=Batch(3, 0.0)))
+    await found.feed(arrival(0), poison(1), arrival(2))
+    assert found.step.seen == [[0, 2]]
+    assert found.position == 3
+    assert found.publisher.topics == {}
+
+
 async def test_a_batch_that_fails_is_tried_event_by_event(scene: Callable[..., Scene]) -> None:
     found = scene(batch=Batch(3, 0.0), answer=raises(StepFailed("no such tensor"), [1]))
     await found.feed(arrival(0), arrival(1), arrival(2))
