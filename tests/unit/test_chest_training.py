@@ -13,7 +13,10 @@ import torch
 from PIL import Image
 
 from schemas.errors import UserError
+from triton_models._vision.served import Served
+from triton_models._vision.trunk import start_from
 from triton_models.calibration import calibration_error, platt
+from triton_models.chest_xray import learning
 from triton_models.chest_xray import train as training
 from triton_models.chest_xray.measure import operating_threshold
 from triton_models.trained import TrainedModel
@@ -96,7 +99,7 @@ def test_a_finished_run_is_not_trained_again(
     folder: Path, rehearsed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied = Path(shutil.copytree(rehearsed.trained.onnx.parent, tmp_path / "copy"))
-    monkeypatch.setattr(training, "run_epoch", lambda *_: pytest.fail("an epoch was run"))
+    monkeypatch.setattr(learning, "run_epoch", lambda *_: pytest.fail("an epoch was run"))
     told: list[str] = []
     again = training.train(folder, copied, quick=True, progress=told.append)
     assert any("going on after epoch 1" in line for line in told)
@@ -105,8 +108,8 @@ def test_a_finished_run_is_not_trained_again(
 
 def test_the_served_file_answers_what_the_network_answers(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    network = training.LungNet(16).eval()
-    served = training.Served(network, 2.0, -0.5)
+    network = learning.LungNet(16).eval()
+    served = Served(network, 2.0, -0.5)
     training.export(served, 128, tmp_path / "model.onnx")
     pixels = np.random.default_rng(1).integers(0, 256, (3, 1, 128, 128), dtype=np.uint8)
     (answer,) = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).run(None, {"pixels": pixels})
@@ -119,24 +122,24 @@ def test_the_served_file_answers_what_the_network_answers(tmp_path: Path) -> Non
 def test_a_lost_loss_stops_the_run_with_cause_and_advice(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "loss_of", lambda logits, *rest: logits.sum() * float("nan"))
+    monkeypatch.setattr(learning, "loss_of", lambda logits, *rest: logits.sum() * float("nan"))
     with pytest.raises(UserError, match=r"loss became nan in epoch 1, step 1.*Halve.*peak_rate"):
         training.train(folder, tmp_path, quick=True)
 
 
 def test_domain_weights_start_a_run_and_others_are_refused(folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(2)
-    given = training.LungNet(QUICK.width).state_dict()
+    given = learning.LungNet(QUICK.width).state_dict()
     torch.save(given, tmp_path / "domain.pt")
-    network = training.LungNet(QUICK.width)
-    training.start_from(network, tmp_path / "domain.pt")
+    network = learning.LungNet(QUICK.width)
+    start_from(network, tmp_path / "domain.pt")
     assert torch.equal(network.state_dict()["trunk.0.weight"], given["trunk.0.weight"])
     torch.save({"something.else": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(UserError, match=r"other.pt holds 0 of the"):
         training.train(folder, tmp_path / "run", quick=True, init=tmp_path / "other.pt")
     (tmp_path / "text.pt").write_text("not weights", encoding="utf-8")
     with pytest.raises(UserError, match="not a file of PyTorch weights"):
-        training.start_from(network, tmp_path / "text.pt")
+        start_from(network, tmp_path / "text.pt")
 
 
 def test_calibration_recovers_the_scale_of_overconfident_logits() -> None:

@@ -1,15 +1,14 @@
 """Writes a finished otoscope run to disk: metadata, history and a report to read; measures nothing itself."""
 
-import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 from schemas.card import ModelCard
 from triton_models._otoscopy.collection import Division
+from triton_models._vision import record
 from triton_models.figures import Figure
-from triton_models.trained import TrainedModel, machine
+from triton_models.trained import TrainedModel
 
 
 def write(
@@ -25,26 +24,10 @@ def write(
     quick: bool,
 ) -> TrainedModel:
     """The run as `TrainedModel`, with metadata.json and report.md beside its ONNX."""
-    reached = metrics[card.gate.metric]
-    missed = [f"{card.gate.metric} {reached:.3f} is below its floor of {card.gate.floor}: add photographs, then epochs"]
-    packages = ("numpy", "pillow", "onnx", "onnxruntime", "torch")
-    trained = TrainedModel(
-        name=card.name,
-        version=card.version,
-        onnx=onnx,
-        seed=seed,
-        quick=quick,
-        metrics=dict(metrics) | {"loss": history[-1]["loss"], "epochs": float(len(history))},
-        figures=figures,
-        split_sizes=division.sizes(),
-        recipe=recipe,
-        hardware=machine(),
-        dependencies={package: installed(package) for package in packages},
-        data_hash=division.data_hash,
-        missed=[] if reached >= card.gate.floor else missed,
+    missed = record.below_floor(card, metrics, "photographs")
+    trained = record.write(
+        card, onnx, division, figures, metrics, history, recipe, seed=seed, quick=quick, missed=missed
     )
-    trained.write_metadata(onnx.with_name("metadata.json"))
-    onnx.with_name("history.json").write_text(json.dumps(list(history), indent=1) + "\n", encoding="utf-8")
     onnx.with_name("report.md").write_text(_text(trained, card), encoding="utf-8")
     return trained
 

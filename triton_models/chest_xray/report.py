@@ -1,29 +1,28 @@
 """Turns a finished run of `chest_xray` into figures, metadata and charts on disk; no training, no torch."""
 
-import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from schemas.card import ModelCard
 from triton_models import figures
+from triton_models._vision import record
 from triton_models.calibration import calibration_error
 from triton_models.chest_xray import charts
 from triton_models.chest_xray.collection import Division
 from triton_models.chest_xray.measure import OperatingChoice, Scorer, measure
 from triton_models.chest_xray.shifts import SHIFTS
-from triton_models.trained import TrainedModel, machine
+from triton_models.trained import TrainedModel
 
 Floats = npt.NDArray[np.float64]
 
 
 def write(
     *,
-    name: str,
-    version: str,
+    card: ModelCard,
     onnx: Path,
     division: Division,
     point: OperatingChoice,
@@ -39,22 +38,11 @@ def write(
     shifts = ["as delivered"] if quick else list(SHIFTS)
     found, scores = measure(Scorer(onnx, threads=2), division.test, groups, point.threshold, shifts)
     plain = scores["as delivered"]
-    trained = TrainedModel(
-        name=name,
-        version=version,
-        onnx=onnx,
-        seed=seed,
-        quick=quick,
-        metrics=plain_metrics(truth, scores, point) | {"loss": history[-1]["loss"], "epochs": float(len(history))},
-        figures=found | {"balanced accuracy": figures.balanced_accuracy(truth, plain >= point.threshold, 2, groups)},
-        split_sizes=division.sizes(),
-        recipe=recipe,
-        hardware=machine(),
-        dependencies=dict(versions) | {package: installed(package) for package in ("numpy", "pillow", "onnxruntime")},
-        data_hash=division.data_hash,
+    found["balanced accuracy"] = figures.balanced_accuracy(truth, plain >= point.threshold, 2, groups)
+    metrics = plain_metrics(truth, scores, point)
+    trained = record.write(
+        card, onnx, division, found, metrics, history, recipe, seed=seed, quick=quick, versions=versions
     )
-    trained.write_metadata(onnx.with_name("metadata.json"))
-    onnx.with_name("history.json").write_text(json.dumps(list(history), indent=1) + "\n", encoding="utf-8")
     charts.draw(onnx.parent, history, truth, scores, point.threshold, point.band)
     return trained
 

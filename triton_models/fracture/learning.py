@@ -1,34 +1,27 @@
-"""How `fracture` learns: crops around places, whole views, then a readout; imports torch."""
+"""How `fracture` learns: crops around places, then whole views; imports torch."""
 
 import hashlib
-import json
-import math
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from schemas.errors import UserError
+from triton_models._vision import state as run
+from triton_models._vision.state import DEVICE, Pace, Progress, ahead, mark_of
 from triton_models.figures import rank_auroc
 from triton_models.fracture.augment import IGNORED, Source, augment, in_pixels
 from triton_models.fracture.collection import Division, Picture, grey
 from triton_models.fracture.framing import COLUMNS, ROWS, find_limb
-from triton_models.fracture.network import BoneNet, Readout, start_from
+from triton_models.fracture.network import BoneNet, start_from
 from triton_models.fracture.preprocess import prepare
 
-STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2)
-Progress = Callable[[str], None]
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]
+State = run.State[BoneNet]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +87,8 @@ def batches(images: Sequence[Source], recipe: Recipe, seed: int, epoch: int) -> 
     half = (recipe.crop_batch if crops else recipe.view_batch) // 2
     ill = np.array([number for number, source in enumerate(images) if len(source.boxes)])
     well = np.array([number for number, source in enumerate(images) if not len(source.boxes)])
-    ready: queue.Queue[Batch | None] = queue.Queue(maxsize=3)
 
-    def make() -> None:
+    def make() -> Iterator[Batch]:
         for _ in range(recipe.steps(epoch)):
             chosen = np.concatenate([rng.choice(ill, half), rng.choice(well, half)])
             strangers = rng.integers(0, len(images), len(chosen))
@@ -106,12 +98,9 @@ def batches(images: Sequence[Source], recipe: Recipe, seed: int, epoch: int) -> 
             ]
             maps = np.stack([places for _, places in made])
             truth = (maps == 1.0).any(axis=(1, 2)) if crops else np.isin(chosen, ill)
-            ready.put((np.stack([image for image, _ in made])[:, None], maps, truth.astype(np.float32)))
-        ready.put(None)
+            yield np.stack([image for image, _ in made])[:, None], maps, truth.astype(np.float32)
 
-    threading.Thread(target=make, daemon=True).start()
-    while (batch := ready.get()) is not None:
-        yield batch
+    return ahead(make(), 3)
 
 
 def loss_of(logits: Tensor, places: Tensor, truth: Tensor, maps: Tensor, recipe: Recipe) -> Tensor:
@@ -125,71 +114,15 @@ def loss_of(logits: Tensor, places: Tensor, truth: Tensor, maps: Tensor, recipe:
     return image + recipe.place_weight * focal
 
 
-@dataclass(slots=True)
-class State:
-    """A run between two epochs, whole: written after each, so that a killed run goes on where it was."""
-
-    network: BoneNet
-    averaged: Any
-    optimiser: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    history: list[dict[str, float]]
-
-    @classmethod
-    def begin(cls, recipe: Recipe, seed: int, init: Path | None, sample: Tensor) -> "State":
-        """A fresh run; `init` names domain weights to start from (see `network.start_from`)."""
-        torch.manual_seed(seed)
-        network = BoneNet(recipe.width, recipe.pyramid)
-        if init is not None:
-            start_from(network, init, sample)
-        network = network.to(DEVICE).to(memory_format=torch.channels_last)
-        optimiser = torch.optim.AdamW(network.parameters(), recipe.peak_rate, weight_decay=recipe.weight_decay)
-        return cls(
-            network=network,
-            averaged=torch.optim.swa_utils.AveragedModel(
-                network,
-                multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average),  # type: ignore[no-untyped-call]
-                use_buffers=True,
-            ),
-            optimiser=optimiser,
-            schedule=torch.optim.lr_scheduler.OneCycleLR(
-                optimiser,
-                recipe.peak_rate,
-                total_steps=sum(recipe.steps(epoch) for epoch in range(recipe.epochs)),
-                pct_start=0.1,
-                div_factor=10.0,
-            ),
-            history=[],
-        )
-
-    def _parts(self) -> tuple[Any, ...]:
-        return self.network, self.averaged, self.optimiser, self.schedule
-
-    def save(self, path: Path, mark: str) -> None:
-        """Writes everything beside `mark`, which names the recipe and data that it belongs to; atomic."""
-        torch.save(
-            {
-                "mark": mark,
-                "parts": [part.state_dict() for part in self._parts()],
-                "dice": torch.get_rng_state(),
-                "history": self.history,
-            },
-            path.with_suffix(".new"),
-        )
-        path.with_suffix(".new").replace(path)
-
-    def load(self, path: Path, mark: str) -> bool:
-        """Takes over a checkpoint of the same recipe and data; False where there is none."""
-        if not path.is_file():
-            return False
-        kept = torch.load(path, map_location=DEVICE, weights_only=True)
-        if kept["mark"] != mark:
-            return False
-        for part, state in zip(self._parts(), kept["parts"], strict=True):
-            part.load_state_dict(state)
-        torch.set_rng_state(kept["dice"].cpu())
-        self.history = kept["history"]
-        return True
+def begin(recipe: Recipe, seed: int, init: Path | None, sample: Tensor) -> State:
+    """A fresh run; `init` names domain weights to start from (see `network.start_from`)."""
+    torch.manual_seed(seed)
+    network = BoneNet(recipe.width, recipe.pyramid)
+    if init is not None:
+        start_from(network, init, sample)
+    steps = sum(recipe.steps(epoch) for epoch in range(recipe.epochs))
+    pace = Pace(recipe.peak_rate, recipe.weight_decay, recipe.average, steps, rise=0.1, divisor=10.0)
+    return run.State.begin(network, pace, seed)
 
 
 def run_epoch(state: State, images: Sequence[Source], recipe: Recipe, seed: int) -> float:
@@ -199,23 +132,11 @@ def run_epoch(state: State, images: Sequence[Source], recipe: Recipe, seed: int)
     if epoch >= recipe.crop_epochs:  # whole views are few: what sees edges stays as the crops have made it
         for layer in state.network.trunk[: recipe.frozen_layers]:
             layer.requires_grad_(False)
-    for pixels, maps, truth in batches(images, recipe, seed, epoch):
+    for step, (pixels, maps, truth) in enumerate(batches(images, recipe, seed, epoch)):
         shown = torch.from_numpy(pixels).to(DEVICE).float().to(memory_format=torch.channels_last)
         logits, places = state.network(shown)
         loss = loss_of(logits, places, torch.from_numpy(truth).to(DEVICE), torch.from_numpy(maps).to(DEVICE), recipe)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise UserError(
-                f"the loss became {value} in epoch {epoch + 1}: the weights are lost. Halve the recipe's peak_rate "
-                f"({recipe.peak_rate:g}) or look for damaged images, then start again"
-            )
-        state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(state.network.parameters(), 2.0)
-        state.optimiser.step()
-        state.schedule.step()
-        state.averaged.update_parameters(state.network)
-        total += value
+        total += state.descend(loss, step)
     return total / recipe.steps(epoch)
 
 
@@ -236,11 +157,11 @@ def learn(
     """Runs the epochs that are left; the averaged weights after the last, and the history."""
     images = sources(division.train)
     sample = np.stack([prepare(source.display) for source in images[:: max(1, len(images) // 16)]][:16])
-    state = State.begin(recipe, seed, init, torch.from_numpy(sample).float())
+    state = begin(recipe, seed, init, torch.from_numpy(sample).float())
     judged = np.array([picture.fractured for picture in division.validation])
     views = np.stack([prepare(grey(picture)) for picture in division.validation])
     start = hashlib.sha256(init.read_bytes()).hexdigest() if init else ""
-    mark = hashlib.sha256(json.dumps([asdict(recipe), seed, division.data_hash, start]).encode()).hexdigest()
+    mark = mark_of(asdict(recipe), seed, division.data_hash, start)
     last = out_dir / "last.pt"
     if state.load(last, mark):
         say(f"going on after epoch {len(state.history)}")
@@ -256,33 +177,3 @@ def learn(
     network = BoneNet(recipe.width, recipe.pyramid)
     network.load_state_dict(state.averaged.module.state_dict())
     return network.eval(), state.history
-
-
-def fit_readout(network: BoneNet, division: Division) -> tuple[Readout, dict[str, float]]:
-    """The readout of the unchanged training images whose strength did best on validation, and how well each did."""
-    seen, judged = (summaries(network, part) for part in (division.train, division.validation))
-    truth, asked = (np.array([picture.fractured for picture in part]) for part in (division.train, division.validation))
-    centre, scale = seen.mean(axis=0), seen.std(axis=0) + 1e-6
-    found: dict[str, float] = {}
-    best, chosen = -1.0, None
-    for strength in STRENGTHS:
-        fitted = LogisticRegression(C=strength, class_weight="balanced", max_iter=500)
-        fitted.fit((seen - centre) / scale, truth)
-        reached = rank_auroc(asked, fitted.decision_function((judged - centre) / scale))
-        found[f"validation auroc, readout {strength:g}"] = reached
-        if reached > best:
-            best, chosen = reached, fitted
-    assert chosen is not None
-    weight = chosen.coef_[0] / scale
-    bias = float(chosen.intercept_[0] - weight @ centre)
-    return Readout(torch.from_numpy(weight).float(), bias), found
-
-
-def summaries(network: BoneNet, pictures: Sequence[Picture]) -> npt.NDArray[np.float64]:
-    """The network's summary of each picture as served."""
-    found = []
-    with torch.inference_mode():
-        for start in range(0, len(pictures), 8):
-            pixels = np.stack([prepare(grey(picture)) for picture in pictures[start : start + 8]])
-            found.append(network.summary(torch.from_numpy(pixels))[0].numpy())
-    return np.concatenate(found).astype(np.float64)

@@ -1,13 +1,12 @@
 """The convolutional network of `fracture` and its starting weights; imports torch, so only training comes here."""
 
-import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
-from schemas.errors import UserError
+from triton_models._vision import trunk
+from triton_models._vision.trunk import draw_weights, residual_trunk
 from triton_models.folded import load_folded
 
 SHARPNESS = 2.0
@@ -25,38 +24,17 @@ class BoneNet(nn.Module):
 
     def __init__(self, width: int, pyramid: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [
-            nn.Conv2d(1, width, 7, stride=2, padding=3, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, stride=2, padding=1),
-        ]
-        channels = width
-        for stage in range(4):
-            for block in range(2):
-                wider, stride = width << stage, 2 if stage and not block else 1
-                shortcut = None
-                if stride != 1 or wider != channels:
-                    shortcut = nn.Sequential(
-                        nn.AvgPool2d(stride, ceil_mode=True) if stride != 1 else nn.Identity(),
-                        nn.Conv2d(channels, wider, 1, bias=False),
-                        nn.BatchNorm2d(wider),
-                    )
-                layers.append(BasicBlock(channels, wider, stride, shortcut))
-                channels = wider
-        self.trunk = nn.Sequential(*layers)
+        self.trunk = residual_trunk(1, width)
         self.sides = nn.ModuleList(nn.Conv2d(width << stage, pyramid, 1) for stage in (1, 2, 3))
         self.blend = nn.Sequential(
             nn.Conv2d(pyramid, pyramid, 3, padding=1, bias=False), nn.BatchNorm2d(pyramid), nn.ReLU(inplace=True)
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        draw_weights(self)
         self.drop = nn.Dropout2d(0.1)
         self.place = nn.Conv2d(pyramid, 1, 1)
         nn.init.normal_(self.place.weight, std=0.01)
         nn.init.constant_(self.place.bias, -4.0)  # type: ignore[arg-type]
-        self.whole = nn.Conv2d(channels, 1, 1)
+        self.whole = nn.Conv2d(width << 3, 1, 1)
         nn.init.zeros_(self.whole.weight)
         self.scale = nn.Parameter(torch.tensor([1.0, 2.0]))
 
@@ -88,18 +66,6 @@ class BoneNet(nn.Module):
         return kept, places, self.whole(self.drop(kept[2])).float().mean(dim=(1, 2, 3))
 
 
-class Readout(nn.Module):
-    """The image's logit as a weighted sum of the network's summary, added row by row: batches change no bit."""
-
-    def __init__(self, weight: Tensor, bias: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight[None])
-        self.bias = bias
-
-    def forward(self, summary: Tensor) -> Tensor:
-        return (summary * self.weight).sum(dim=1) + self.bias
-
-
 def start_from(network: BoneNet, init: Path, sample: Tensor) -> int:
     """Loads domain weights that fit and returns how many tensors did; a `UserError` if hardly any do.
 
@@ -108,13 +74,4 @@ def start_from(network: BoneNet, init: Path, sample: Tensor) -> int:
     """
     if init.suffix == ".onnx":
         return load_folded(network.trunk, init, lambda: network.eval()(sample))
-    try:
-        given = torch.load(init, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise UserError(f"--init {init.name} is not a file of PyTorch weights ({type(error).__name__})") from error
-    own = network.state_dict()
-    fitting = {name: value for name, value in given.items() if name in own and value.shape == own[name].shape}
-    if len(fitting) * 2 < len(network.trunk.state_dict()):
-        raise UserError(f"--init {init.name} holds {len(fitting)} of the {len(own)} tensors of this network")
-    network.load_state_dict(fitting, strict=False)
-    return len(fitting)
+    return trunk.start_from(network, init, network.trunk)

@@ -1,25 +1,24 @@
 """Trains `fracture` on images and boxes, exports it to ONNX and measures that; its helpers import torch too."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version as installed
 from pathlib import Path
 
-import onnx
 import torch
 from torch import Tensor, nn
 
+from triton_models._vision import record
+from triton_models._vision import served as files
+from triton_models._vision.state import Progress
 from triton_models.calibration import raw_logits
 from triton_models.chest_xray import charts
 from triton_models.fracture.card import CARD
-from triton_models.fracture.collection import Division, divide
+from triton_models.fracture.collection import divide
 from triton_models.fracture.framing import COLUMNS, ROWS
-from triton_models.fracture.learning import QUICK, Progress, Recipe, fit_readout, learn
+from triton_models.fracture.learning import QUICK, Recipe, learn
 from triton_models.fracture.measure import CHOOSING_SHIFTS, SHOWN_SHIFTS, Scorer, choose, is_fractured, measure
-from triton_models.fracture.network import BoneNet, Readout
-from triton_models.half import halve_weights
-from triton_models.trained import TrainedModel, machine
+from triton_models.fracture.network import BoneNet
+from triton_models.fracture.readout import Readout, fit_readout
+from triton_models.trained import TrainedModel
 
 SEED = 20261128
 
@@ -43,26 +42,8 @@ class Served(nn.Module):
 
 
 def export(served: Served, path: Path) -> None:
-    """Writes ONNX (opset 17, any batch) whose weights are stored as float16 and computed as float32."""
-    served.eval()
-    names = ("pixels", "probability", "places")
-    torch.onnx.export(
-        served,
-        (torch.zeros((2, 1, ROWS, COLUMNS), dtype=torch.uint8),),
-        str(path),
-        input_names=list(names[:1]),
-        output_names=list(names[1:]),
-        opset_version=17,
-        dynamic_axes={name: {0: "batch"} for name in names},
-        dynamo=False,
-    )
-    model = onnx.load(str(path))
-    halve_weights(model)
-    for output, spec in zip(model.graph.output, CARD.outputs, strict=True):
-        for dimension, size in zip(output.type.tensor_type.shape.dim[1:], spec.shape, strict=False):
-            dimension.dim_value = size
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(path))
+    """Writes what the card says comes out as ONNX."""
+    files.export(served, (1, ROWS, COLUMNS), {output.name: output.shape for output in CARD.outputs}, path)
 
 
 def train(
@@ -106,38 +87,15 @@ def train(
         out_dir, history, is_fractured(division.test), by_shift, choice.threshold, choice.band, ("normal", "fracture")
     )
     start = {"init": init.name if init else "none"}
-    return _record(path, division, found, metrics | strengths, history, asdict(recipe) | start, seed=seed, quick=quick)
-
-
-def _record(
-    path: Path,
-    division: Division,
-    found: dict[str, tuple[float, float, float]],
-    metrics: dict[str, float],
-    history: Sequence[dict[str, float]],
-    recipe: dict[str, object],
-    *,
-    seed: int,
-    quick: bool,
-) -> TrainedModel:
-    """The run as a record, with metadata.json and history.json beside its ONNX."""
-    below = f"auroc {metrics['auroc']:.3f} is below its floor of {CARD.gate.floor}: add images, then epochs"
-    packages = ("numpy", "pillow", "onnx", "onnxruntime", "torch")
-    trained = TrainedModel(
-        name=CARD.name,
-        version=CARD.version,
-        onnx=path,
+    return record.write(
+        CARD,
+        path,
+        division,
+        found,
+        metrics | strengths,
+        history,
+        asdict(recipe) | start,
         seed=seed,
         quick=quick,
-        metrics=metrics | {"loss": history[-1]["loss"], "epochs": float(len(history))},
-        figures=found,
-        split_sizes=division.sizes(),
-        recipe=recipe,
-        hardware=machine(),
-        dependencies={package: installed(package) for package in packages},
-        data_hash=division.data_hash,
-        missed=[] if metrics["auroc"] >= CARD.gate.floor else [below],
+        missed=record.below_floor(CARD, metrics, "images"),
     )
-    trained.write_metadata(path.with_name("metadata.json"))
-    path.with_name("history.json").write_text(json.dumps(list(history), indent=1) + "\n", encoding="utf-8")
-    return trained

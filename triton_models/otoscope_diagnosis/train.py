@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from triton_models._otoscopy import charts, report
 from triton_models._otoscopy.collection import PATHOLOGIES, Picture, divide
-from triton_models._otoscopy.learning import Progress, Recipe, learn, rehearse
+from triton_models._otoscopy.learning import learn, rehearse
 from triton_models._otoscopy.network import Ensemble, export
+from triton_models._otoscopy.recipe import Recipe
 from triton_models._otoscopy.scoring import CHOOSING_SHIFTS, Scorer
 from triton_models._otoscopy.shifts import SHIFTS
+from triton_models._vision.state import Progress
 from triton_models.figures import confusion
 from triton_models.otoscope_diagnosis.card import CARD
 from triton_models.otoscope_diagnosis.measure import choose, draw, kinds_of, measure

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from triton_models._otoscopy import charts, report
 from triton_models._otoscopy.collection import KINDS, Picture, divide
-from triton_models._otoscopy.learning import Progress, Recipe, learn, rehearse
+from triton_models._otoscopy.learning import learn, rehearse
 from triton_models._otoscopy.network import Ensemble, export
+from triton_models._otoscopy.recipe import Recipe
 from triton_models._otoscopy.scoring import CHOOSING_SHIFTS, Scorer
 from triton_models._otoscopy.shifts import SHIFTS
+from triton_models._vision.served import Served
+from triton_models._vision.state import Progress
 from triton_models.figures import rank_auroc
 from triton_models.otoscope_screening.card import CARD
 from triton_models.otoscope_screening.measure import choose, draw, is_abnormal, measure
@@ -41,23 +44,6 @@ def loss_of(logits: Tensor, target: Tensor) -> Tensor:
 def judge(pictures: Sequence[Picture], logits: npt.NDArray[np.float64]) -> float:
     """AUROC of abnormal against normal."""
     return rank_auroc(is_abnormal(pictures), logits[:, 0])
-
-
-class Served(nn.Module):
-    """The trained networks with their calibration, as served: uint8 [batch, 3, side, side] to [batch, 2] probabilities.
-
-    Probabilities are 1 - p, p with p = sigmoid(logit / temperature + bias).
-    """
-
-    def __init__(self, network: Ensemble, temperature: float, bias: float) -> None:
-        super().__init__()
-        self.network = network
-        self.temperature = temperature
-        self.bias = bias
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        abnormal = torch.sigmoid(self.network(pixels)[:, :1] / self.temperature + self.bias)
-        return torch.cat([1.0 - abnormal, abnormal], dim=1)
 
 
 def train(

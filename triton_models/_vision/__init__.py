@@ -1,0 +1,1 @@
+"""What the models that look at images share when they train; not a model itself, and nothing here serves."""
