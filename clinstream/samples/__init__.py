@@ -4,8 +4,8 @@ from pathlib import Path
 
 PACK = Path(__file__).parent / "pack"
 IMAGES = PACK / "images"
-"""DICOM files and JPEG pictures for `clinstream send dicom`: chest images, one of them twice, and two that no model
-reads (a hand, an ear)."""
+"""DICOM files and JPEG pictures for `clinstream send dicom`: chest images, one of them twice, a hand for `fracture` and
+an ear for the otoscope models."""
 
 VITALS = PACK / "vitals"
 """60 intensive-care stays for `clinstream send vitals`: a CSV and a JSON file."""
@@ -15,7 +15,6 @@ ICU_TRAINING = PACK / "icu_mortality"
 
 VITALS_OUTCOMES = PACK / "stays_outcomes.csv"
 """What became of the stays of `VITALS`, by recordid; never sent through a door."""
-
 
 OTOSCOPE = PACK / "otoscope"
 """Otoscope photographs for `clinstream send otoscope`; the side is in the file's name."""
