@@ -69,12 +69,11 @@ def note(doors: Doors, events: list[ImageObserved]) -> None:
     asyncio.run(run())
 
 
-def with_association(doors: Doors, work: Any, title: str = TITLE, handler: Any = None) -> Any:
+def with_association(doors: Doors, work: Any, title: str = TITLE, handlers: Any = ()) -> Any:
     """Does something on an association with the door."""
     entity = AE(title)
     entity.add_requested_context(CTImageStorage, EXPLICIT)
     entity.add_requested_context(StorageCommitmentPushModel)
-    handlers = [(evt.EVT_N_EVENT_REPORT, handler)] if handler else []
     sender = entity.associate(
         "127.0.0.1", doors.settings.doors.dicom_port, ae_title="CLINSTREAM", evt_handlers=handlers
     )
@@ -109,13 +108,18 @@ def ask(sender: Any, transaction: str, *uids: str, kind: str = CT) -> int:
 
 
 def taking(reports: "queue.Queue[tuple[int, Dataset]]") -> Any:
-    """A handler that takes reports."""
+    """Handlers that take reports; one is in the queue once its answer has left: a release must not overtake that."""
+    unanswered: list[tuple[int, Dataset]] = []
 
     def take(event: Any) -> tuple[int, None]:
-        reports.put((event.event_type, event.event_information))
+        unanswered.append((event.event_type, event.event_information))
         return 0x0000, None
 
-    return take
+    def left(_event: Any) -> None:
+        while unanswered:
+            reports.put(unanswered.pop(0))
+
+    return [(evt.EVT_N_EVENT_REPORT, take), (evt.EVT_PDU_SENT, left)]
 
 
 def awaited(reports: "queue.Queue[tuple[int, Dataset]]", transaction: str) -> tuple[int, Dataset]:
@@ -147,8 +151,8 @@ def test_a_sender_that_waits_on_its_association_gets_the_report_there(doors: Doo
             (UIDS[0], 0x0119)
         ]
 
-    with_association(doors, all_kept, handler=taking(reports))
-    with_association(doors, another_class, handler=taking(reports))
+    with_association(doors, all_kept, handlers=taking(reports))
+    with_association(doors, another_class, handlers=taking(reports))
 
 
 def test_what_cannot_be_promised_is_refused_at_once(doors: Doors) -> None:
@@ -164,9 +168,7 @@ def test_a_request_that_was_answered_is_reported_after_a_kill_on_an_association_
     reports: queue.Queue[tuple[int, Dataset]] = queue.Queue()
     entity = AE(TITLE)
     entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
-    server = entity.start_server(
-        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, taking(reports))]
-    )
+    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=taking(reports))
     try:
         doors.start("door-dicom", 0, **promise)
         kind, report = awaited(reports, "1.2.3.5")
