@@ -145,6 +145,6 @@ def _clean(value: Any) -> Any:
 def _text(dataset: Dataset, keyword: str) -> str:
     try:
         value = dataset.get(keyword, "")
-    except Exception:  # as above
+    except Exception:  # pydicom converts on access and raises anything
         return ""
     return "" if value is None else str(_clean(str(value))).strip()

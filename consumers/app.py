@@ -25,7 +25,7 @@ from consumers.lane import Lane
 from consumers.ledger import OffsetLedger
 from consumers.process import ConsumerProcess, Needs
 from consumers.settle import Settler
-from consumers.steps import Step
+from consumers.steps import Onlooker, Step
 from consumers.watchdog import Standing, Watchdog
 
 LOOK_EVERY_S = 1.0
@@ -150,7 +150,13 @@ class Loop:
             process.name,
             step,
             ledger=self.ledger,
-            settler=Settler(process.name, services.database, services.publisher, services.clock),
+            settler=Settler(
+                process.name,
+                services.database,
+                services.publisher,
+                services.clock,
+                onlooker=isinstance(step, Onlooker),
+            ),
             watchdog=self.watchdog,
             clock=services.clock,
             home=process.settings.home,

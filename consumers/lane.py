@@ -180,8 +180,8 @@ class Lane:
                     raise RuntimeError(f"the step answered {len(outcomes)} of {len(deliveries)} events")
                 well = True
                 return outcomes
-        except Exception:
-            well = True  # what it needs answered, even if the step then failed
+        except Exception:  # raised again: what it needs answered, even if the step then failed
+            well = True
             raise
         finally:
             self.parking.over(me, well=well)
@@ -220,8 +220,8 @@ class Lane:
                     self._retried(type(error).__name__, error)
                     await self.parking.wait(me, "settling")
             well = True
-        except Exception:
-            well = True  # what was away answered
+        except Exception:  # raised again: what was away answered
+            well = True
             raise
         finally:
             self.parking.over(me, well=well)

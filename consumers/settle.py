@@ -52,12 +52,15 @@ class Settlement:
 
 
 class Settler:
-    """Knows the lane's name, which is the `source` of what it publishes."""
+    """Knows the lane's name, which is the `source` of what it publishes; an onlooker's letters decide no outcome."""
 
-    def __init__(self, lane: str, decisions: Decisions, publisher: Publisher, clock: Clock) -> None:
+    def __init__(
+        self, lane: str, decisions: Decisions, publisher: Publisher, clock: Clock, *, onlooker: bool = False
+    ) -> None:
         self._lane, self._decisions = lane, decisions
         self._publisher, self._clock = publisher, clock
         self._source = f"clinstream/{lane}"
+        self._onlooker = onlooker
 
     def plan(self, batch: Sequence[Handled]) -> Settlement:
         """What has to be written for these events."""
@@ -117,6 +120,8 @@ class Settler:
         plan.letters.append(dead_letters.write(note, arrival.key, arrival.headers, arrival.value or b""))
         if which is None:
             return  # not even a name: no door of ours sent it, the dead letter is all that can be kept
+        if self._onlooker:
+            return  # what becomes of the event is decided by the lane that answers for it
         event = delivery.event if delivery else None
         plan.decided.append(
             OutcomeDecided(

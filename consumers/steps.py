@@ -47,7 +47,10 @@ class Chooses(Protocol):
 
 @runtime_checkable
 class Onlooker(Protocol):
-    """A step that reads what another group answers for: what cannot be read is put aside there, and only there."""
+    """A step that reads what another group answers for.
+
+    What cannot be read is put aside there, and only there; what this step gives up on is put aside without an outcome.
+    """
 
     @property
     def onlooker(self) -> Literal[True]: ...

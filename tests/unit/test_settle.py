@@ -83,6 +83,17 @@ async def test_dead_letters_come_before_rows_and_rows_before_what_is_published()
     assert {row.fate for row in rows.rows.values()} == {"refused", "dead"}
 
 
+async def test_what_an_onlooker_gives_up_on_is_put_aside_and_decides_nothing() -> None:
+    """S4: an event that was answered is not dead because somebody who only noted it failed."""
+    rows, publisher = Rows([]), Recorder([])
+    await publisher.start()
+    found = Settler("studies", rows, publisher, FakeClock(), onlooker=True)
+    await found.settle(found.plan([handled(arrival(0), DeadLetter("failed", "x", "StepFailed"))]))
+    assert len(publisher.topics[topics.DEAD_FAILED]) == 1
+    assert rows.rows == {}
+    assert topics.OUTCOMES not in publisher.topics
+
+
 async def test_a_later_try_goes_on_at_the_stage_that_failed() -> None:
     log: list[str] = []
     found, rows, publisher = await settler(log)
