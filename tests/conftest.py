@@ -1,13 +1,27 @@
-"""Servers that tests share, each started on first use and once a session; nothing else is decided here."""
+"""Servers that tests share, each started on first use and once a session, and which tests run side by side."""
 
 import asyncio
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from adapters.settings import Settings, TritonSettings
 from tests.support import stack
+
+# Folder of tests: what its tests share. Two groups may run side by side, the tests of one never do.
+GROUPS = {"contract": "servers", "integration": "servers", "faults": "faults", "e2e": "e2e"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps tests of one group in one process when several are asked for (`-n 2 --dist loadgroup`)."""
+    here = Path(__file__).parent
+    for item in items:
+        group = GROUPS.get(item.path.relative_to(here).parts[0])
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

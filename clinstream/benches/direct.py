@@ -16,12 +16,14 @@ from schemas.events import ImageObserved
 from triton_models.model import Model, Tensor
 
 
-async def rate(store: BlobStore, inference: Inference, model: Model, images: Sequence[ImageObserved]) -> float:
-    """Images a second, with the threads, request sizes and requests side by side that the lane has."""
+async def rate(
+    store: BlobStore, inference: Inference, model: Model, images: Sequence[ImageObserved], processes: int
+) -> float:
+    """Images a second, with the threads of the lane's `processes` together, its request sizes and as many at once."""
     size = infer.BATCHES["routine"].max_events
     at_once = asyncio.Semaphore(infer.BATCHES["routine"].at_once)
     started = time.monotonic()
-    with ThreadPoolExecutor(bootstrap.DECODER_THREADS) as decoders:
+    with ThreadPoolExecutor(bootstrap.DECODER_THREADS * processes) as decoders:
         chunks = [images[start : start + size] for start in range(0, len(images), size)]
         await asyncio.gather(*(_chunk(store, inference, model, chunk, decoders, at_once) for chunk in chunks))
     return len(images) / (time.monotonic() - started)

@@ -30,9 +30,10 @@ async def run(plant: Plant, *, repeats: int, count: int, originals: Sequence[np.
         size = count if repeat else max(16, count // 8)
         work = await load.images(store, originals, size)
         # Who goes first alternates: what one leaves warm, the other finds.
-        first = await direct.rate(store, inference, model, work) if repeat % 2 else 0.0
+        decoding = len(plant.numbers(PREPARE))
+        first = await direct.rate(store, inference, model, work, decoding) if repeat % 2 else 0.0
         passed = await _through_the_lane(plant, work)
-        baseline = first or await direct.rate(store, inference, model, work)
+        baseline = first or await direct.rate(store, inference, model, work, decoding)
         if repeat:
             theirs.append(baseline)
             ours.append(passed["rate"])

@@ -40,7 +40,7 @@ class Bench(StrEnum):
 
 # Vitals: waking the held process costs about a second, a fifth of 10,000 events' time and 7 % of 30,000's.
 COUNTS = {
-    Bench.IMAGING: 240,
+    Bench.IMAGING: 480,
     Bench.VITALS: 30_000,
     Bench.CGM: 20_000,
     Bench.STAT: 30,
