@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapters import settings as settings_room
@@ -20,7 +20,7 @@ class Process:
     """One row: `python -m <module> <args> --index i` for i below `count`.
 
     `topics` are those that it reads, as the consumer group `clinstream.<name>`; none for a door. `nice` (0 to 19)
-    makes a process yield to more urgent ones.
+    makes a process yield to more urgent ones. `asked_for`: it runs only where a setting asks for it.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Process:
     count: int = 1
     topics: tuple[str, ...] = ()
     nice: int = 0
+    asked_for: bool = False
 
     @property
     def group(self) -> str:
@@ -45,7 +46,13 @@ def _door(name: str, count: int = 1) -> Process:
 
 
 def table(settings: Settings) -> tuple[Process, ...]:
-    """All processes of one installation, in the order in which they start: consumers first, doors last.
+    """All processes of one installation, in the order in which they start: consumers first, doors last."""
+    asked = {"exports": bool(settings.exports.destinations), "door-folder": settings.doors.folder is not None}
+    return tuple(row for row in every(settings) if not row.asked_for or asked[row.name])
+
+
+def every(settings: Settings) -> tuple[Process, ...]:
+    """All processes that there can be, those too that no setting asks for.
 
     Routine imaging yields to STAT, and so does everything that nobody waits for at a bedside.
     """
@@ -54,7 +61,7 @@ def table(settings: Settings) -> tuple[Process, ...]:
         _consumer("imaging-infer.stat", topics.WORK_STAT),
         _consumer("imaging-infer.routine", topics.WORK_ROUTINE, nice=5),
         *_follow_ups(),
-        *(_exports() if settings.exports.destinations else []),
+        _exports(),
         _consumer("imaging-prepare.stat", *topics.OBSERVED_IMAGES),
         # Decoding holds the interpreter lock for half of its time: with one process the second core stood idle.
         _consumer("imaging-prepare.routine", *topics.OBSERVED_IMAGES, nice=5, count=2),
@@ -69,7 +76,7 @@ def table(settings: Settings) -> tuple[Process, ...]:
         Process("trainer", "training", ("trainer",), nice=10),
         _door("door-dicom", settings.doors.dicom_processes),
         _door("door-http"),
-        *([_door("door-folder")] if settings.doors.folder else []),
+        replace(_door("door-folder"), asked_for=True),
     )
 
 
@@ -81,12 +88,13 @@ def _follow_ups() -> Iterable[Process]:
     return [_consumer("imaging-follow-up", *topics.both_results_topics(chained))] if chained else []
 
 
-def _exports() -> Iterable[Process]:
-    """The process that sends results to PACS and FHIR servers; none unless somebody said where to."""
+def _exports() -> Process:
+    """The process that sends results to PACS and FHIR servers."""
     import triton_models
 
     images = [name for name, model in triton_models.discover().items() if model.card.consumes == "image"]
-    return [_consumer("exports", *(topics.results_topic(task) for task in images), nice=5)]
+    row = _consumer("exports", *(topics.results_topic(task) for task in images), nice=5)
+    return replace(row, asked_for=True)
 
 
 def metrics_ports(rows: Iterable[Process]) -> list[str]:

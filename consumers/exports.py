@@ -43,6 +43,9 @@ class Exports:
     """From `results.<task>` of every task that reads images to the queue; injected results are on other topics."""
 
     name = "exports"
+    onlooker: Literal[True] = True
+    # Of most of these topics it is the only reader that decodes.
+    leaves_poison = False
     accepts: tuple[type[Base], ...] = (ResultPublished, ResultAmended, ResultWithdrawn)
     # A result before its withdrawal.
     order: Literal["key", "none"] = "key"

@@ -49,7 +49,7 @@ class Lane:
         self.name, self.ledger, self.watchdog = name, ledger, watchdog
         self._step, self._settler, self._clock, self._chance = step, settler, clock, chance
         self._accepts_headers = step.accepts_headers if isinstance(step, Chooses) else None
-        self._onlooker = isinstance(step, Onlooker)
+        self._leaves_poison = isinstance(step, Onlooker) and step.leaves_poison
         self.parking = Parking(name, clock, watchdog.touch)
         self.brake = Brake(name, home, clock, watchdog.touch)
         self.batcher = Batcher(step.batch, self._finish, clock, bound=step.in_flight, by_key=step.order == "key")
@@ -115,7 +115,7 @@ class Lane:
                 handled.append(None)
             except Unprocessable as error:
                 letter = DeadLetter("unprocessable", str(error), type(error).__name__)
-                handled.append(Handled(arrival, None, [] if self._onlooker else [letter]))
+                handled.append(Handled(arrival, None, [] if self._leaves_poison else [letter]))
         await crash_points.reach("after-decode")
         outcomes = iter(await self._run(readable) if readable else [])
         deliveries = iter(readable)

@@ -49,8 +49,11 @@ class Chooses(Protocol):
 class Onlooker(Protocol):
     """A step that reads what another group answers for.
 
-    What cannot be read is put aside there, and only there; what this step gives up on is put aside without an outcome.
+    What this step gives up on is put aside without an outcome. `leaves_poison`: what cannot be read is put aside by
+    that other group, and only there; else here, where no other group may have looked.
     """
 
     @property
     def onlooker(self) -> Literal[True]: ...
+    @property
+    def leaves_poison(self) -> bool: ...

@@ -48,6 +48,7 @@ class Studies:
     name = "studies"
     topics = (topics.OBSERVED_DICOM,)
     onlooker: Literal[True] = True
+    leaves_poison = True
 
     def __init__(self, *, store: BlobStore, archive: Archive, decoders: Executor, quiet: Quiet) -> None:
         self.batch = Batch(64, 0.25)

@@ -121,7 +121,7 @@ def containers(
     from clinstream import processes
     from clinstream.contracts import compose, scrape
 
-    rows = processes.table(settings.load())
+    rows = processes.every(settings.load())
     if write:
         compose.write(rows)
         scrape.FILE.write_text(scrape.render(rows), encoding="utf-8")

@@ -29,10 +29,17 @@ DOORS: Mapping[str, tuple[Mapping[str, str], int]] = {
     "door-dicom": ({"CLINSTREAM_DOOR_DICOM_HOST": "0.0.0.0", "CLINSTREAM_DOOR_DICOM_PROCESSES": '"1"'}, 11112),
     "predictions": ({"CLINSTREAM_DOOR_PREDICTIONS_HOST": "0.0.0.0"}, 8081),
     "door-http": ({"CLINSTREAM_DOOR_HTTP_HOST": "0.0.0.0"}, 8080),
+    "door-folder": ({"CLINSTREAM_DOOR_FOLDER": "/incoming"}, 0),
 }
 # What training processes have beside the common: the models' volume to write to, base data, the registry.
 TRAINING = {"CLINSTREAM_MLFLOW_URL": "http://mlflow:5000", "CLINSTREAM_TRAINING_DATA": "/training-data"}
 TRAINING_VOLUMES = ("state:/var/lib/clinstream", "models:/models", "training-data:/training-data:ro")
+# What processes have that only a setting asks for, each in a profile of its name: where results go is in a file that
+# docker compose leaves aside where it is absent, the watched folder is a volume.
+ASKED_FOR: Mapping[str, str] = {
+    "exports": "    env_file: [{path: destinations.env, required: false}]\n",
+    "door-folder": '    volumes: ["state:/var/lib/clinstream", "models:/models:ro", "incoming:/incoming"]\n',
+}
 
 
 def variable(name: str) -> str:
@@ -72,6 +79,8 @@ def _service(row: Process, index: int) -> str:
             f"    build: {{context: ., target: train}}\n    image: clinstream-train:0.2\n    volumes: [{volumes}]\n"
         )
         more = TRAINING
+    if row.asked_for:
+        larger = f"    profiles: [{row.name}]\n" + ASKED_FOR[row.name]
     who = account(row.name)
     lines = [f"\n  {service(row.name, index)}:\n", "    <<: *process\n", larger, f"    command: [{command}]\n"]
     if port:

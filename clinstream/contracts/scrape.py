@@ -32,8 +32,14 @@ def copies(row: Process) -> range:
 
 def render(rows: Iterable[Process]) -> str:
     """The configuration as YAML text; one job a process, named as the process table names it."""
-    jobs = {row.name: [f"{service(row.name, index)}:{PORT}" for index in copies(row)] for row in rows}
-    jobs |= {name: [target] for name, target in SERVERS.items()}
-    return HEAD + "".join(
-        f"  - job_name: {name}\n    static_configs: [{{targets: {targets}}}]\n" for name, targets in jobs.items()
-    )
+    jobs = {row.name: _targets(row) for row in rows}
+    jobs |= {name: f"static_configs: [{{targets: {[target]}}}]" for name, target in SERVERS.items()}
+    return HEAD + "".join(f"  - job_name: {name}\n    {targets}\n" for name, targets in jobs.items())
+
+
+def _targets(row: Process) -> str:
+    """Where Prometheus finds a process; one that need not run is looked up, and its absence is no alert."""
+    names = [service(row.name, index) for index in copies(row)]
+    if row.asked_for:
+        return f"dns_sd_configs: [{{names: {names}, type: A, port: {PORT}}}]"
+    return f"static_configs: [{{targets: {[f'{name}:{PORT}' for name in names]}}}]"

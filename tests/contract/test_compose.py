@@ -23,7 +23,7 @@ from tests.support import compose as file
 
 RAW, DONE = file.raw(), file.interpolated()
 SERVICES: dict[str, Any] = DONE["services"]
-ROWS = {row.name: row for row in processes.table(Settings(cache=Path("cache")))}
+ROWS = {row.name: row for row in processes.every(Settings(cache=Path("cache")))}
 COPIES = {scrape.service(name, i): (row, i) for name, row in ROWS.items() for i in scrape.copies(row)}
 OURS = {name: row for name, (row, _) in COPIES.items()}
 HELPERS = {"prepare", "folders", "model-keeper", "operator"}
@@ -54,6 +54,19 @@ def test_the_file_is_up_to_date_with_the_tables() -> None:
     """S8: a new process or account is one command, and forgetting it fails here."""
     text = file.FILE.read_text(encoding="utf-8")
     assert compose.render(ROWS.values(), text) == text, "run `clinstream contract containers --write` and commit"
+
+
+def test_what_a_setting_asks_for_waits_behind_a_profile() -> None:
+    """S8: `docker compose up` starts what always runs; where results go is no part of the file."""
+    asked = {name for name, row in OURS.items() if row.asked_for}
+    assert asked == {"exports", "door-folder"}
+    assert {name for name in OURS if "profiles" in SERVICES[name]} == asked
+    assert all(SERVICES[name]["profiles"] == [name] for name in asked)
+    assert not {row.name for row in processes.table(Settings(cache=Path("cache")))} & asked
+    for name in ("exports", "operator"):
+        assert SERVICES[name]["env_file"] == [{"path": "destinations.env", "required": False}], name
+    folder = SERVICES["door-folder"]
+    assert f"incoming:{folder['environment']['CLINSTREAM_DOOR_FOLDER']}" in folder["volumes"]
 
 
 def known_variables() -> set[str]:

@@ -136,12 +136,26 @@ async def test_an_onlooker_leaves_poison_to_the_group_that_answers_for_the_topic
 
     class Watching(ToyStep):
         onlooker = True
+        leaves_poison = True
 
     found = Scene(tmp_path, Watching(batch=Batch(3, 0.0)))
     await found.feed(arrival(0), poison(1), arrival(2))
     assert found.step.seen == [[0, 2]]
     assert found.position == 3
     assert found.publisher.topics == {}
+
+
+async def test_an_onlooker_puts_poison_aside_where_no_other_group_reads(tmp_path: Path) -> None:
+    """S2: nothing unreadable is passed over in silence."""
+
+    class Watching(ToyStep):
+        onlooker = True
+        leaves_poison = False
+
+    found = Scene(tmp_path, Watching(batch=Batch(2, 0.0)))
+    await found.feed(poison(0), arrival(1))
+    assert found.position == 2
+    assert found.dead("unprocessable") == ["the value is not JSON"]
 
 
 async def test_a_batch_that_fails_is_tried_event_by_event(scene: Callable[..., Scene]) -> None:
