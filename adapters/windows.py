@@ -1,7 +1,8 @@
 """Redis as a cache of wearers' windows: it may be empty, behind or away; whether a window is true, the database says.
 
-One value a wearer: the stamp (16 bytes), how many numbers the wearer's vector has (1 byte) and the vector (float32),
-then the times (int64 milliseconds) and the values (float32 mg/dL), both oldest first; all little-endian.
+One value a wearer: the stamp (16 bytes), how many numbers the wearer's vector has and how many letters the version of
+the model that it was fitted to (1 byte each), these two (float32, ASCII), then the times (int64 milliseconds) and the
+values (float32 mg/dL), both oldest first; all little-endian.
 """
 
 import struct
@@ -17,10 +18,11 @@ from redis.exceptions import RedisError
 
 from adapters import telemetry
 from adapters.clock import Clock
-from adapters.database import Wearer, Window
+from adapters.database import Own, Wearer, Window
+from adapters.database.records import NOTHING_OWN
 
 # The number is that of the layout: what an earlier release left is not found.
-PREFIX = "clinstream:window2:"
+PREFIX = "clinstream:window3:"
 STAMP_BYTES = 16
 # A wearer who sends nothing for a day is read from the database once when readings come again.
 KEEP_S = 24 * 3600
@@ -117,24 +119,26 @@ def key(wearer: Wearer) -> str:
 def encode(window: Window) -> bytes:
     """The window as one value; it must have a stamp."""
     assert window.stamp is not None  # what has none is not in the database
-    own = len(window.vector)
-    layout = _layout(own, len(window.times_ms))
-    return window.stamp.bytes + layout.pack(own, *window.vector, *window.times_ms, *window.glucose_mg_dl)
+    own, name = window.own, window.own.base_version.encode("ascii")
+    layout = _layout(len(own.vector), len(name), len(window.times_ms))
+    numbers = (*own.vector, name, *window.times_ms, *window.glucose_mg_dl)
+    return window.stamp.bytes + layout.pack(len(own.vector), len(name), *numbers)
 
 
 def decode(value: bytes) -> Window | None:
     """The window of a value; None for one that is not ours, which then counts as absent."""
-    if len(value) <= STAMP_BYTES:
+    if len(value) <= STAMP_BYTES + 1:
         return None
-    own = value[STAMP_BYTES]
-    count, rest = divmod(len(value) - STAMP_BYTES - 1 - 4 * own, 12)
+    size, letters = value[STAMP_BYTES], value[STAMP_BYTES + 1]
+    count, rest = divmod(len(value) - STAMP_BYTES - 2 - 4 * size - letters, 12)
     if count < 0 or rest:
         return None
-    numbers = _layout(own, count).unpack_from(value, STAMP_BYTES)[1:]
-    vector, times, values = numbers[:own], numbers[own : own + count], numbers[own + count :]
-    return Window(UUID(bytes=value[:STAMP_BYTES]), times, values, vector)
+    numbers = _layout(size, letters, count).unpack_from(value, STAMP_BYTES)[2:]
+    own = Own(numbers[size].decode("ascii", "replace"), numbers[:size]) if size else NOTHING_OWN
+    times, values = numbers[size + 1 : size + 1 + count], numbers[size + 1 + count :]
+    return Window(UUID(bytes=value[:STAMP_BYTES]), times, values, own)
 
 
 @cache
-def _layout(own: int, count: int) -> struct.Struct:
-    return struct.Struct(f"<B{own}f{count}q{count}f")
+def _layout(size: int, letters: int, count: int) -> struct.Struct:
+    return struct.Struct(f"<BB{size}f{letters}s{count}q{count}f")

@@ -6,10 +6,12 @@ from typing import Any
 
 from adapters.clock import SystemClock
 from adapters.database import Database, WearerModel
+from adapters.releases import ReleaseBook
 from adapters.settings import Settings
 from adapters.triton import TritonClient
 from clinstream import uploaders
 from training import personal
+from triton_models.glucose.card import CARD
 
 
 async def fit(settings: Settings, which: str, *, due: bool) -> list[dict[str, Any]]:
@@ -21,14 +23,17 @@ async def fit(settings: Settings, which: str, *, due: bool) -> list[dict[str, An
 
     async def work(database: Database) -> list[dict[str, Any]]:
         models, clock = database.wearer_models, SystemClock()
+        book = ReleaseBook(database, clock, [CARD])
+        await book.refresh()
         wearers = [(await uploaders.subject_of(database, which), False)] if which else await models.everybody()
         lines = []
         async with TritonClient(settings.triton) as client:
             for wearer in wearers:
-                if due and not await personal.is_due(models, wearer):
+                version = book.choose(CARD.name, wearer[0]).version
+                if due and not await personal.is_due(models, wearer, version):
                     continue
-                made = await personal.fit(models, client, clock, wearer)
-                lines.append(_line(wearer[0], made))
+                made = await personal.fit(models, client, clock, wearer, version)
+                lines += [_line(wearer[0], made)] if made else []
         return lines
 
     return await uploaders.with_database(settings, work)

@@ -52,19 +52,30 @@ class Ask:
         self._inference, self._releases, self._clock = inference, releases, clock
 
     def choose(self, model: Model, subject: str) -> Choice:
-        """The version that would answer a subject, for an answer that needs no inference."""
+        """The version that answers a subject, for whoever makes a row for it or an answer that needs no inference.
+
+        Raises DatabaseUnavailable until the release log was read once.
+        """
         return self._releases.choose(model.card.name, subject)
 
     async def __call__(
-        self, model: Model, subjects: Sequence[str], tensors: Sequence[Tensor], *, priority: str = "routine"
+        self,
+        model: Model,
+        subjects: Sequence[str],
+        tensors: Sequence[Tensor],
+        *,
+        priority: str = "routine",
+        choices: Sequence[Choice] | None = None,
     ) -> list[Told]:
         """One answer a row, in the order of the rows (tensors without batch axis).
 
+        `choices` are those by which the rows were made, where a row is made for a version; else they are made here.
         Raises Overloaded or ServerDown when Triton cannot answer now, InvalidForModel when it refuses a tensor.
         """
         groups: dict[Choice, list[int]] = {}
-        for index, subject in enumerate(subjects):
-            groups.setdefault(self._releases.choose(model.card.name, subject), []).append(index)
+        chosen = choices or [self._releases.choose(model.card.name, subject) for subject in subjects]
+        for index, choice in enumerate(chosen):
+            groups.setdefault(choice, []).append(index)
         newest = max((choice.epoch for choice in groups), default=0)
         telemetry.metrics().release_epoch.labels(task=model.card.name).set(newest)
         most = model.card.serving.max_batch_size

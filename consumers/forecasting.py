@@ -16,8 +16,10 @@ import numpy as np
 
 from adapters import telemetry
 from adapters.clock import Clock
-from adapters.database import PlainReading, Prediction, Wearer
+from adapters.database import Own, PlainReading, Prediction, Wearer
 from adapters.database.readings import EPOCH
+from adapters.database.records import NOTHING_OWN
+from adapters.releases import Choice
 from consumers import baseline, day_profile
 from consumers.ask import Told
 from consumers.day_profile import Profile
@@ -51,7 +53,13 @@ REFUSES = "the model's server refuses this wearer's readings; this is the newest
 class Asks(Protocol):
     """Who puts rows before the model; `consumers.ask.Ask` is one."""
 
-    async def __call__(self, model: Model, subjects: Sequence[str], tensors: Sequence[Any]) -> list[Told]:
+    def choose(self, model: Model, subject: str) -> Choice:
+        """The version that answers a subject; raises DatabaseUnavailable while that is not known."""
+        ...
+
+    async def __call__(
+        self, model: Model, subjects: Sequence[str], tensors: Sequence[Any], *, choices: Sequence[Choice] | None = None
+    ) -> list[Told]:
         """One answer a row; raises what a model or its server can raise."""
         ...
 
@@ -67,7 +75,7 @@ class Views(Protocol):
         """Readings in force of a wearer in [first, last)."""
         ...
 
-    async def vectors(self, wearers: Sequence[Wearer]) -> dict[Wearer, tuple[float, ...]]:
+    async def own(self, wearers: Sequence[Wearer]) -> dict[Wearer, Own]:
         """What was fitted to those of these wearers to whom something was."""
         ...
 
@@ -82,7 +90,7 @@ class _Waiting:
     request: ForecastRequest
     done: "asyncio.Future[GlucosePrediction]"
     readings: list[PlainReading] = field(default_factory=list)
-    vector: tuple[float, ...] = ()
+    own: Own = NOTHING_OWN
     profile: Profile = field(default_factory=dict)
 
 
@@ -147,10 +155,10 @@ class Forecasting:
         now = self._clock.now()
         stored = {each.wearer for each in batch if each.request.readings is None}
         found = await self._views.recent(sorted(stored), now - LOOK_BACK) if stored else {}
-        vectors = await self._views.vectors(sorted({each.wearer for each in batch}))
+        own = await self._views.own(sorted({each.wearer for each in batch}))
         longest = max(self.model.card.horizons_minutes)
         for each in batch:
-            each.vector = vectors.get(each.wearer, ())
+            each.own = own.get(each.wearer, NOTHING_OWN)
             given = each.request.readings
             readings = plain(given) if given is not None else found.get(each.wearer, [])
             each.readings = _window(readings)
@@ -172,20 +180,33 @@ class Forecasting:
     async def _predict(self, batch: Sequence[_Waiting]) -> list[GlucosePrediction]:
         oldest_ms = (self._clock.time() - STALE_S) * 1000
         live = [each for each in batch if each.readings and each.readings[-1].time_ms >= oldest_ms]
+        choices = self._choices(live)
         windows = [
             GlucoseWindow(
-                [r.time_ms / 1000 for r in each.readings], [r.glucose_mg_dl for r in each.readings], each.vector
+                [r.time_ms / 1000 for r in each.readings],
+                [r.glucose_mg_dl for r in each.readings],
+                each.own.to(choice.version) if choice else (),
             )
-            for each in live
+            for each, choice in zip(live, choices, strict=True)
         ]
         rows, refused = prepared(self.model, windows)
         fit = [place for place in range(len(live)) if place not in refused]
-        told, why = await self._tell([live[place] for place in fit], [rows[place] for place in fit])
+        chosen = [choice for place in fit if (choice := choices[place])]
+        told, why = await self._tell([live[place] for place in fit], [rows[place] for place in fit], chosen)
         answers = {id(live[place]): told[number] if told else why for number, place in enumerate(fit)}
         rejected = {id(live[place]): error for place, error in refused.items()}
         return [self._made(each, answers.get(id(each)), rejected.get(id(each))) for each in batch]
 
-    async def _tell(self, asked: Sequence[_Waiting], rows: Sequence[Any]) -> tuple[list[Told], str]:
+    def _choices(self, asked: Sequence[_Waiting]) -> Sequence[Choice | None]:
+        """Which version answers whom; None while that is not known, which is the baseline's case."""
+        try:
+            return [self._ask.choose(self.model, each.wearer[0]) for each in asked]
+        except DatabaseUnavailable:
+            return [None] * len(asked)
+
+    async def _tell(
+        self, asked: Sequence[_Waiting], rows: Sequence[Any], choices: Sequence[Choice]
+    ) -> tuple[list[Told], str]:
         """What the model says to these, or nothing and why."""
         if not asked:
             return [], ""
@@ -193,7 +214,8 @@ class Forecasting:
             return [], FAILED
         try:
             async with asyncio.timeout(self._model_s):
-                return await self._ask(self.model, [each.wearer[0] for each in asked], rows), ""
+                subjects = [each.wearer[0] for each in asked]
+                return await self._ask(self.model, subjects, rows, choices=choices), ""
         except RejectedInput:
             return [], REFUSES
         except (ClinstreamError, TimeoutError) as error:

@@ -26,6 +26,7 @@ from adapters.database import (
     WindowsMoved,
 )
 from adapters.database.readings import EPOCH, time_ms
+from adapters.releases import Choice
 from adapters.windows import WindowCache
 from consumers import answers, crash_points, record
 from consumers.ask import Ask, Told
@@ -254,11 +255,13 @@ class Glucose:
             choice = self._ask.choose(model, course.wearer[0])
             told = Told(NO_FORECAST, choice, 0, self._clock.time())
             self._note(model, work, place, course, told, prepared=told.inferred_at)
-        places, tensors = self._prepare(model, work, fresh)
-        if not places:
+        choices = [self._ask.choose(model, course.wearer[0]) for _, course in fresh]
+        kept, tensors = self._prepare(model, work, fresh, choices)
+        if not kept:
             return
+        places, chosen = [fresh[number] for number in kept], [choices[number] for number in kept]
         prepared = self._clock.time()
-        told_all = await self._ask(model, [course.wearer[0] for _, course in places], tensors)
+        told_all = await self._ask(model, [course.wearer[0] for _, course in places], tensors, choices=chosen)
         await crash_points.reach("after-triton")
         meter = telemetry.metrics().hop_seconds.labels(lane=self.name, hop="infer")
         for (place, course), told in zip(places, told_all, strict=True):
@@ -266,20 +269,25 @@ class Glucose:
             self._note(model, work, place, course, told, prepared=prepared)
 
     def _prepare(
-        self, model: Model, work: _Work, fresh: Sequence[tuple[int, Course]]
-    ) -> tuple[list[tuple[int, Course]], list[npt.NDArray[Any]]]:
-        """Tensors of those that the model may see; the others are refused or put aside with the reason."""
+        self, model: Model, work: _Work, fresh: Sequence[tuple[int, Course]], choices: Sequence[Choice]
+    ) -> tuple[list[int], list[npt.NDArray[Any]]]:
+        """Which of `fresh` the model may see, and their tensors; the others are refused or put aside with the reason.
+
+        A wearer's own vector goes along only to the version that it was fitted to.
+        """
         windows = [
-            GlucoseWindow([time / 1000 for time in course.times_ms], course.glucose_mg_dl, course.before.vector)
-            for _, course in fresh
+            GlucoseWindow(
+                [time / 1000 for time in course.times_ms], course.glucose_mg_dl, course.before.own.to(choice.version)
+            )
+            for (_, course), choice in zip(fresh, choices, strict=True)
         ]
         rows, refused = prepared(model, windows)
-        kept: list[tuple[int, Course]] = []
+        kept: list[int] = []
         tensors = []
-        for number, (place, course) in enumerate(fresh):
+        for number, (place, _) in enumerate(fresh):
             error = refused.get(number)
             if error is None:
-                kept.append((place, course))
+                kept.append(number)
                 tensors.append(rows[number])
             elif isinstance(error, OutOfRange):
                 self._end(work, [place], model.card.name, str(error), "refused")
@@ -318,9 +326,7 @@ class Glucose:
         recorded = await self._database.take(Taking(stamp, stamps, new, stamped, work.decided))
         await crash_points.reach("after-commit")
         whole = {wearer: course for wearer, course in changed.items() if not course.removed}
-        await self._cache.put(
-            {w: Window(stamp, c.times_ms, c.glucose_mg_dl, c.before.vector) for w, c in whole.items()}
-        )
+        await self._cache.put({w: Window(stamp, c.times_ms, c.glucose_mg_dl, c.before.own) for w, c in whole.items()})
         telemetry.metrics().readings_stored.labels(lane=self.name).inc(len(new))
         record.count(recorded, self.name)
         for (place, _), each in zip(work.answers, recorded, strict=True):

@@ -103,7 +103,7 @@ def merged(window: Window, added: Mapping[int, float]) -> tuple[tuple[int, ...],
 def without(window: Window, gone: Collection[int]) -> Window:
     """The window less the readings of these sensor times."""
     kept = [pair for pair in zip(window.times_ms, window.glucose_mg_dl, strict=True) if pair[0] not in gone]
-    return Window(window.stamp, tuple(time for time, _ in kept), tuple(value for _, value in kept), window.vector)
+    return Window(window.stamp, tuple(time for time, _ in kept), tuple(value for _, value in kept), window.own)
 
 
 def single(value: float) -> float:

@@ -13,7 +13,7 @@ from adapters.database import forecasts, glucose_marks, glycaemia, wearer_models
 from adapters.database.engine import Transactions
 from adapters.database.forecasts import Accuracy, Prediction
 from adapters.database.glucose_marks import Mark
-from adapters.database.records import DaySums, MetricsRow, PlainReading, Wearer
+from adapters.database.records import DaySums, MetricsRow, Own, PlainReading, Wearer
 from schemas.events import GlycaemicFigures
 
 # "glucview" in ASCII: one recomputation at a time, so that no older sums are written over newer ones.
@@ -122,9 +122,9 @@ class GlucoseViews:
         """Readings in force of these wearers since a time, oldest first."""
         return await self._transactions.run(lambda c: glycaemia.recent(c, wearers, since))
 
-    async def vectors(self, wearers: Sequence[Wearer]) -> dict[Wearer, tuple[float, ...]]:
+    async def own(self, wearers: Sequence[Wearer]) -> dict[Wearer, Own]:
         """What was fitted to those of these wearers to whom something was."""
-        return await self._transactions.run(lambda c: wearer_models.vectors(c, wearers, self._clock.now()))
+        return await self._transactions.run(lambda c: wearer_models.own(c, wearers, self._clock.now()))
 
     async def keep(self, predictions: Sequence[Prediction]) -> None:
         """Stores forecasts that were asked for."""

@@ -15,7 +15,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.database import glucose_marks, recording, wearer_models
 from adapters.database import outcomes as outcome_rows
 from adapters.database.columns import Column, arrays, names, unnest
-from adapters.database.records import NewReading, Recorded, StoredReading, Taking, Wearer, Window, WindowsMoved
+from adapters.database.records import (
+    NOTHING_OWN,
+    NewReading,
+    Recorded,
+    StoredReading,
+    Taking,
+    Wearer,
+    Window,
+    WindowsMoved,
+)
 from schemas.events import GlucoseObserved
 from schemas.windows import MOST, SPAN_S
 
@@ -112,16 +121,15 @@ async def take(connection: AsyncConnection, taking: Taking, now: datetime) -> li
 async def windows(connection: AsyncConnection, wearers: Sequence[Wearer], now: datetime) -> dict[Wearer, Window]:
     """The windows of these wearers; without readings one that is empty and has no stamp.
 
-    Vectors are read before the stamps: one that is replaced in between leaves a window that counts as moved.
+    What is wearers' own is read before the stamps: what is replaced in between leaves a window that counts as moved.
     """
-    vectors = await wearer_models.vectors(connection, wearers, now)
+    own = await wearer_models.own(connection, wearers, now)
     values = {**_asked(wearers), "span": timedelta(seconds=SPAN_S), "most": MOST}
     found = {wearer: Window(None) for wearer in wearers}
     for row in await connection.execute(WINDOWS, values):
         times, mg_dl = tuple(row.times or ()), tuple(row.mg_dl or ())
-        found[row.subject_id, row.simulated] = Window(
-            row.stamp, times, mg_dl, vectors.get((row.subject_id, row.simulated), ())
-        )
+        wearer = (row.subject_id, row.simulated)
+        found[wearer] = Window(row.stamp, times, mg_dl, own.get(wearer, NOTHING_OWN))
     return found
 
 

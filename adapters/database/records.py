@@ -35,18 +35,33 @@ Wearer = tuple[str, bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Own:
+    """A wearer's own vector and the version of the model whose errors it was fitted to; empty where nothing was."""
+
+    base_version: str = ""
+    vector: tuple[float, ...] = ()
+
+    def to(self, version: str) -> tuple[float, ...]:
+        """The vector as a version may be given it: empty, so the model as for everybody, for any but its own."""
+        return self.vector if version == self.base_version else ()
+
+
+NOTHING_OWN = Own()
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """A wearer's newest readings, one a sensor time, oldest first (`schemas.windows` says how many).
 
-    `times_ms` are milliseconds since the epoch, values mg/dL in single precision, as they are stored. `vector` is what
-    was fitted to the wearer, empty where nothing was. `stamp` changes with every change of the readings and of the
-    vector; None for a wearer of whom nothing is stored.
+    `times_ms` are milliseconds since the epoch, values mg/dL in single precision, as they are stored. `own` is what was
+    fitted to the wearer. `stamp` changes with every change of the readings and of what was fitted; None for a wearer
+    of whom nothing is stored.
     """
 
     stamp: UUID | None
     times_ms: tuple[int, ...] = ()
     glucose_mg_dl: tuple[float, ...] = ()
-    vector: tuple[float, ...] = ()
+    own: Own = NOTHING_OWN
 
 
 @dataclass(frozen=True, slots=True)

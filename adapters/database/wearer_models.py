@@ -11,15 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import Clock
 from adapters.database.engine import Transactions
-from adapters.database.records import Wearer
+from adapters.database.records import Own, Wearer
 
 DEPLOYED = "deployed"
 # wearer-scope: see the policy of the table; pseudonyms hold no comma.
 SCOPE = text("SELECT set_config('clinstream.wearers', :subjects, true)")
 
 COLUMNS = (
-    "number, version, outcome, active, vector, trained_at, used_at, data_from, data_until, readings, features, "
-    "hyperparameters, metrics"
+    "number, version, base_version, outcome, active, vector, trained_at, used_at, data_from, data_until, readings, "
+    "features, hyperparameters, metrics"
 )
 # wearer-models-of: the newest first.
 OF = text(
@@ -30,15 +30,18 @@ RETIRE = text(
 )
 INSERT = text(
     f"INSERT INTO wearer_models (subject_id, simulated, {COLUMNS}) VALUES (:subject, :simulated, :number, :version, "
-    ":outcome, :active, CAST(:vector AS real[]), :trained_at, NULL, :data_from, :data_until, :readings, "
+    ":base_version, :outcome, :active, CAST(:vector AS real[]), :trained_at, NULL, :data_from, :data_until, :readings, "
     "CAST(:features AS jsonb), CAST(:hyperparameters AS jsonb), CAST(:metrics AS jsonb))"
 )
 # A window with the vector of before must not count as the present one.
 MOVE = text(
     "UPDATE glucose_windows SET stamp = gen_random_uuid() WHERE subject_id = :subject AND simulated = :simulated"
 )
-# One fit of a wearer at a time: two would take the same number.
+# One who notes an attempt at a time: of two who fitted the same wearer at once, the later changes nothing.
 TURN = text("SELECT pg_advisory_xact_lock(hashtextextended('wearer-model/' || :subject || '/' || :simulated, 0))")
+NEWEST = text(
+    "SELECT coalesce(max(number), 0) FROM wearer_models WHERE subject_id = :subject AND simulated = :simulated"
+)
 
 # wearer-readings: in force, oldest first; new since: how many came in after a moment.
 READINGS = text(
@@ -54,8 +57,9 @@ EVERYBODY = text("SELECT subject_id, simulated FROM glucose_windows WHERE NOT si
 ASKED = "unnest(CAST(:subjects AS text[]), CAST(:simulated AS bool[])) AS asked(subject_id, simulated)"
 # wearer-vectors: of many; used: noted once an hour, and by nobody who would have to wait for another.
 VECTORS = text(
-    "SELECT m.subject_id, m.simulated, m.vector, m.used_at IS NULL OR m.used_at < CAST(:now AS timestamptz) "
-    f"- interval '1 hour' FROM {ASKED} JOIN wearer_models m USING (subject_id, simulated) WHERE m.active"
+    "SELECT m.subject_id, m.simulated, m.base_version, m.vector, "
+    "m.used_at IS NULL OR m.used_at < CAST(:now AS timestamptz) - interval '1 hour' "
+    f"FROM {ASKED} JOIN wearer_models m USING (subject_id, simulated) WHERE m.active"
 )
 USED = text(
     "UPDATE wearer_models AS u SET used_at = :now FROM (SELECT m.subject_id, m.simulated, m.number "
@@ -67,10 +71,11 @@ USED = text(
 
 @dataclass(frozen=True, slots=True)
 class WearerModel:
-    """One attempt to fit a wearer's vector; `vector` is empty unless it was deployed."""
+    """One attempt to fit a wearer's vector to a version of the model; `vector` is empty unless it was deployed."""
 
     number: int
     version: str
+    base_version: str
     outcome: str
     active: bool
     vector: Sequence[float]
@@ -100,18 +105,24 @@ class WearerModels:
 
         return await self._transactions.run(work)
 
-    async def add(self, wearer: Wearer, made: WearerModel) -> None:
-        """Notes an attempt; one that is active takes the place of the one before, from the next reading on."""
+    async def add(self, wearer: Wearer, made: WearerModel) -> bool:
+        """Notes an attempt; one that is active takes the place of the one before, from the next reading on.
 
-        async def work(connection: AsyncConnection) -> None:
+        False, and nothing is changed, where somebody else noted an attempt of that number first.
+        """
+
+        async def work(connection: AsyncConnection) -> bool:
             await connection.execute(TURN, {**_whose(wearer), "simulated": str(wearer[1])})
             await scope(connection, [wearer])
+            if (await connection.execute(NEWEST, _whose(wearer))).scalar_one() >= made.number:
+                return False
             if made.active:
                 await connection.execute(RETIRE, _whose(wearer))
                 await connection.execute(MOVE, _whose(wearer))
             await connection.execute(INSERT, {**_whose(wearer), **_row(made)})
+            return True
 
-        await self._transactions.run(work)
+        return await self._transactions.run(work)
 
     async def readings(self, wearer: Wearer, since: datetime) -> list[tuple[datetime, float]]:
         """(sensor time, mg/dL) of the readings in force, oldest first."""
@@ -139,16 +150,14 @@ class WearerModels:
         return await self._transactions.run(work)
 
 
-async def vectors(
-    connection: AsyncConnection, wearers: Sequence[Wearer], now: datetime
-) -> dict[Wearer, tuple[float, ...]]:
+async def own(connection: AsyncConnection, wearers: Sequence[Wearer], now: datetime) -> dict[Wearer, Own]:
     """The active vectors of those wearers who have one."""
     await scope(connection, wearers)
     found = list(await connection.execute(VECTORS, {**_asked(wearers), "now": now}))
-    unnoted = [(row[0], row[1]) for row in found if row[3]]
+    unnoted = [(row[0], row[1]) for row in found if row[4]]
     if unnoted:
         await connection.execute(USED, {**_asked(unnoted), "now": now})
-    return {(row[0], row[1]): tuple(row[2]) for row in found}
+    return {(row[0], row[1]): Own(row[2], tuple(row[3])) for row in found}
 
 
 def _asked(wearers: Sequence[Wearer]) -> dict[str, Any]:
@@ -169,6 +178,7 @@ def _row(made: WearerModel) -> dict[str, Any]:
     return {
         "number": made.number,
         "version": made.version,
+        "base_version": made.base_version,
         "outcome": made.outcome,
         "active": made.active,
         "vector": list(made.vector),

@@ -14,6 +14,7 @@ from adapters.database import (
     Key,
     NewReading,
     OutboxRow,
+    Own,
     Recorded,
     Refusal,
     Release,
@@ -36,6 +37,7 @@ from adapters.database import (
 from adapters.database.outcomes import RANK, moment
 from adapters.database.readings import time_ms
 from adapters.database.recording import Standing, key_of, newcomers, outcomes_of, result_of
+from adapters.database.records import NOTHING_OWN
 from adapters.database.releases import announcement, check_share
 from adapters.database.results_changes import ORPHANED
 from adapters.database.results_changes import announcement as announcement_of_change
@@ -59,7 +61,7 @@ class FakeDatabase:
         self.decided_at: dict[tuple[UUID, str], datetime] = {}
         self.readings: dict[tuple[Wearer, int, str], NewReading] = {}
         self.stamps: dict[Wearer, UUID] = {}
-        self.vectors: dict[Wearer, tuple[float, ...]] = {}
+        self.own: dict[Wearer, Own] = {}
         self.images: dict[UUID, ImageIdentity] = {}
         self.log: list[Release] = []
         self.trained: list[Version] = []
@@ -145,7 +147,7 @@ class FakeDatabase:
         newest = max(latest, default=0)
         times = sorted(time for time in latest if time > newest - SPAN_S * 1000)[-MOST:]
         values = np.array([latest[time].event.glucose_mg_dl for time in times], dtype=np.float32)
-        return Window(self.stamps.get(wearer), tuple(times), tuple(values.tolist()), self.vectors.get(wearer, ()))
+        return Window(self.stamps.get(wearer), tuple(times), tuple(values.tolist()), self.own.get(wearer, NOTHING_OWN))
 
     async def note_images(self, rows: Sequence[ImageIdentity]) -> None:
         """See Database.note_images."""

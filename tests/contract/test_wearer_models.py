@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from adapters.clock import SystemClock
-from adapters.database import Database, NewReading, Taking, Wearer, WearerModel, WindowsMoved
+from adapters.database import Database, NewReading, Own, Taking, Wearer, WearerModel, WindowsMoved
 from adapters.database.engine import make_engine
 from adapters.settings import Settings
 from adapters.windows import decode, encode
@@ -34,6 +34,7 @@ def made(number: int = 1, outcome: str = "deployed", vector: tuple[float, ...] =
     return WearerModel(
         number=number,
         version=f"2.{number}.0",
+        base_version="2.0.0",
         outcome=outcome,
         active=outcome == "deployed",
         vector=vector if outcome == "deployed" else (),
@@ -77,9 +78,9 @@ async def test_a_wearers_vector_is_read_and_changed_in_that_wearers_scope_only(
     with pytest.raises(DBAPIError, match="row-level security"):
         await raw(fresh_database, MINE[0], stolen)
     planted = (
-        "INSERT INTO wearer_models (subject_id, simulated, number, version, outcome, active, vector, trained_at, "
-        f"readings, features, hyperparameters, metrics) VALUES ('{MINE[0]}', false, 9, '2.9.0', 'deployed', false, "
-        "'{}', now(), 0, '[]', '{}', '{}')"
+        "INSERT INTO wearer_models (subject_id, simulated, number, version, base_version, outcome, active, vector, "
+        f"trained_at, readings, features, hyperparameters, metrics) VALUES ('{MINE[0]}', false, 9, '2.9.0', '2.0.0', "
+        "'deployed', false, '{}', now(), 0, '[]', '{}', '{}')"
     )
     with pytest.raises(DBAPIError, match="row-level security"):
         await raw(fresh_database, OTHER[0], planted)
@@ -99,7 +100,8 @@ async def test_every_attempt_is_a_line_and_the_last_deployed_one_is_active(datab
         (2, False),
         (1, True),
     ]
-    await database.wearer_models.add(MINE, made(4))
+    assert not await database.wearer_models.add(MINE, made(3)), "somebody noted a third attempt before"
+    assert await database.wearer_models.add(MINE, made(4))
     found = await database.wearer_models.of(MINE)
     assert [each.active for each in found] == [True, False, False, False]
     (oldest,) = [each for each in found if each.number == 1]
@@ -113,14 +115,14 @@ async def test_a_window_brings_the_vector_and_a_new_vector_makes_old_windows_cou
     event = reading()
     await database.take(Taking(uuid4(), {MINE: None}, [NewReading(event, 1)], [], []))
     before = (await database.windows([MINE]))[MINE]
-    assert before.vector == ()
+    assert before.own.vector == ()
     await database.wearer_models.add(MINE, made())
     later = NewReading(reading(5), 1)
     with pytest.raises(WindowsMoved):
         await database.take(Taking(uuid4(), {MINE: before.stamp}, [later], [], []))
     windows = await database.windows([MINE, OTHER])
-    assert windows[MINE].vector == VECTOR
-    assert windows[OTHER].vector == ()
+    assert windows[MINE].own == Own("2.0.0", VECTOR)
+    assert windows[OTHER].own == Own()
     assert windows[MINE].times_ms == before.times_ms
     assert decode(encode(windows[MINE])) == windows[MINE]
     await database.take(Taking(uuid4(), {MINE: windows[MINE].stamp}, [later], [], []))

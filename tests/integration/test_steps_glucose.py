@@ -87,7 +87,7 @@ async def test_readings_of_both_lanes_make_the_forecast_that_the_model_gives_alo
 
     vector = tuple(0.02 * place for place in range(preprocess.VECTOR))
     now = datetime.now(UTC)
-    fitted = WearerModel(1, "2.1.0", "deployed", True, vector, now, None, None, None, 0, (), {}, {})
+    fitted = WearerModel(1, "2.1.0", model.card.version, "deployed", True, vector, now, None, None, None, 0, (), {}, {})
     await services.database.wearer_models.add((wearers[7], True), fitted)
     later = past([wearers[7]], [-1])
     (own,) = await run(services, "live", later)
@@ -105,6 +105,7 @@ async def test_readings_of_both_lanes_make_the_forecast_that_the_model_gives_alo
         said.append(model.decode(outputs)[0].forecast)
     assert own.forecast == said[1] != said[0], "the wearer's vector came with the window, from the next reading on"
     made = await personal.fit(services.database.wearer_models, services.inference, SystemClock(), (wearers[8], True))
+    assert made is not None
     assert (made.outcome, made.version, made.readings) == ("skipped: insufficient data", "2.1.0", 13)
 
 

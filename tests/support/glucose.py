@@ -103,12 +103,13 @@ class Around:
     ledger: steps.FakeLedger = field(default_factory=steps.FakeLedger)
     windows: FakeWindows = field(default_factory=FakeWindows)
     triton: steps.FakeInference = field(default_factory=steps.FakeInference)
+    releases: steps.FakeReleases = field(default_factory=steps.FakeReleases)
     clock: FakeClock = field(default_factory=lambda: FakeClock(NOW.timestamp() + 5))
     models: Mapping[str, Model] = field(default_factory=lambda: {TASK: model()})
 
     def lane(self, name: Literal["live", "backfill"] = "live") -> Glucose:
         """A step of this lane."""
-        ask = Ask(self.triton, steps.FakeReleases(), self.clock)
+        ask = Ask(self.triton, self.releases, self.clock)
         return Glucose(name, self.models, database=self.ledger, windows=self.windows, ask=ask, clock=self.clock)
 
     async def run(self, *events: GlucoseObserved, lane: Literal["live", "backfill"] = "live") -> list[list[Any]]:

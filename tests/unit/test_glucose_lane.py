@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.database import Taking
+from adapters.database import Own, Taking
 from consumers.outcomes import Decide
 from schemas import ids
 from schemas.errors import DatabaseUnavailable, ServerDown
@@ -44,16 +44,31 @@ async def test_a_wearers_vector_stays_with_the_window_from_batch_to_batch() -> N
     """GL2: the database is asked once, then the cache has it; neighbours have none."""
     around = Around()
     one, two = history(3, "1"), history(3, "2")
-    around.ledger.vectors[one[0].subject_id, False] = (0.5, -0.25)
+    around.ledger.own[one[0].subject_id, False] = Own("1.0.0", (0.5, -0.25))
     found = await around.run(*one, *two)
     assert (expected(found[2]), expected(found[5])) == (300.25, 300.0)
-    around.ledger.vectors.clear()
+    around.ledger.own.clear()
     found = await around.run(reading(0, 130.0, "1"), reading(0, 130.0, "2"))
     assert (expected(found[0]), expected(found[1])) == (430.25, 430.0)
     kept = await around.windows.get([(one[0].subject_id, False), (two[0].subject_id, False)])
     assert kept is not None
-    vectors = {wearer[0]: window.vector for wearer, window in kept.items()}
+    vectors = {wearer[0]: window.own.vector for wearer, window in kept.items()}
     assert vectors == {one[0].subject_id: (0.5, -0.25), two[0].subject_id: ()}
+
+
+async def test_a_vector_goes_only_to_the_version_that_it_was_fitted_to() -> None:
+    """GL2, GL13: a canary's wearers, and all after a promotion, are answered as everybody until they are refitted."""
+    around = Around()
+    one, two = history(3, "1"), history(3, "2")
+    for each in (one, two):
+        around.ledger.own[each[0].subject_id, False] = Own("1.0.0", (0.5, -0.25))
+    around.releases.versions[two[0].subject_id] = "1.1.0"
+    found = await around.run(*one, *two)
+    assert [result(found[place]).answer.version for place in (2, 5)] == ["1.0.0", "1.1.0"]
+    assert [expected(found[place]) for place in (2, 5)] == [300.25, 300.0]
+    around.releases.versions = {one[0].subject_id: "1.1.0"}
+    found = await around.run(reading(0, 130.0, "1"), reading(0, 130.0, "2"))
+    assert [expected(each) for each in found] == [430.0, 430.25], "promoted for one, rolled back for the other"
 
 
 @pytest.mark.parametrize("cache", ["as it was", "flushed", "away", "behind"])

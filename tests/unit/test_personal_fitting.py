@@ -27,8 +27,9 @@ class FakeModels:
     async def of(self, wearer: Wearer) -> list[WearerModel]:
         return self.noted[::-1]
 
-    async def add(self, wearer: Wearer, made: WearerModel) -> None:
+    async def add(self, wearer: Wearer, made: WearerModel) -> bool:
         self.noted.append(made)
+        return True
 
     async def readings(self, wearer: Wearer, since: datetime) -> list[tuple[datetime, float]]:
         return [row for row in self.stored if row[0] >= since]
@@ -42,6 +43,9 @@ class Flat:
 
     rows = 0
 
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+
     async def infer(
         self, model: str, inputs: Mapping[str, Any], *, priority: int, deadline_s: float
     ) -> dict[str, np.ndarray]:
@@ -49,6 +53,7 @@ class Flat:
         assert rows.shape[1] == WIDTH
         assert len(rows) <= 256
         self.rows += len(rows)
+        self.asked.add(model)
         return {"forecast": np.repeat(rows[:, :1], 3 * len(HORIZONS_MINUTES), axis=1).reshape(len(rows), -1, 3)}
 
     async def ready(self, model: str) -> bool:
@@ -68,8 +73,10 @@ def days(many: int) -> list[tuple[datetime, float]]:
 async def test_a_wearer_with_days_of_a_habit_gets_a_vector_that_is_noted_with_its_origin() -> None:
     """GL2, GL21, GL24: data range, readings, features, metrics and a version of the model's own MAJOR."""
     models, triton = FakeModels(days(14)), Flat()
-    made = await personal.fit(models, triton, FakeClock(NOW.timestamp()), WEARER)
+    made = await personal.fit(models, triton, FakeClock(NOW.timestamp()), WEARER, "2.3.0")
+    assert made is not None
     assert (made.outcome, made.active, made.number, made.version) == ("deployed", True, 1, "2.1.0")
+    assert (made.base_version, triton.asked) == ("2.3.0", {"glucose-2_3_0"})
     assert (made.data_from, made.data_until) == (models.stored[0][0], models.stored[-1][0])
     assert made.readings == len(models.stored)
     assert triton.rows == made.metrics["windows"]
@@ -83,6 +90,8 @@ async def test_few_days_are_skipped_without_asking_the_model_and_the_next_attemp
     models, triton = FakeModels(days(2)), Flat()
     first = await personal.fit(models, triton, FakeClock(NOW.timestamp()), WEARER)
     second = await personal.fit(models, triton, FakeClock(NOW.timestamp()), WEARER)
+    assert first is not None
+    assert second is not None
     assert (first.outcome, first.active, second.version) == ("skipped: insufficient data", False, "2.2.0")
     assert triton.rows == 0
 
@@ -95,5 +104,6 @@ async def test_a_wearer_is_due_after_a_hundred_readings_since_the_last_attempt()
     assert await personal.is_due(models, WEARER)
     await personal.fit(models, Flat(), FakeClock(models.stored[-1][0].timestamp()), WEARER)
     assert not await personal.is_due(models, WEARER)
+    assert await personal.is_due(models, WEARER, "2.1.0"), "another version serves since"
     models.stored += [(models.stored[-1][0] + timedelta(minutes=5 * place), 120.0) for place in range(1, 101)]
     assert await personal.is_due(models, WEARER)

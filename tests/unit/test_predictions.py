@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 
-from adapters.database import MetricsRow, PlainReading, Prediction, Wearer
+from adapters.database import MetricsRow, Own, PlainReading, Prediction, Wearer
 from adapters.fakes.clock import FakeClock
 from adapters.wearers import WearerBook
 from consumers import baseline, forecasting, predictions
@@ -36,7 +36,7 @@ class FakeViews:
     """Readings and forecasts in memory."""
 
     stored: dict[Wearer, list[PlainReading]] = field(default_factory=dict)
-    fitted: dict[Wearer, tuple[float, ...]] = field(default_factory=dict)
+    fitted: dict[Wearer, Own] = field(default_factory=dict)
     kept: list[Prediction] = field(default_factory=list)
     down: bool = False
     queries: int = 0
@@ -52,7 +52,7 @@ class FakeViews:
         between = range(round(first.timestamp() * 1000), round(last.timestamp() * 1000))
         return [reading for reading in self.stored.get(wearer, []) if reading.time_ms in between]
 
-    async def vectors(self, wearers: Sequence[Wearer]) -> dict[Wearer, tuple[float, ...]]:
+    async def own(self, wearers: Sequence[Wearer]) -> dict[Wearer, Own]:
         return {wearer: self.fitted[wearer] for wearer in wearers if wearer in self.fitted}
 
     async def keep(self, made: Sequence[Prediction]) -> None:
@@ -84,7 +84,8 @@ class Server:
         self.wearers = KnownWearers()
         for secret, subject in ((SECRET, MINE), (OTHER, THEIRS)):
             self.wearers.add(secret, subject)
-        ask = Ask(self.triton, steps.FakeReleases(), self.clock)
+        self.releases = steps.FakeReleases()
+        ask = Ask(self.triton, self.releases, self.clock)
         made = Forecasting(glucose.model(), ask, self.views, self.clock, model_s=0.05)
         self.book = WearerBook(self.wearers, self.clock)
         questions = predictions.Questions(made, self.views, self.book, self.clock, a_minute=a_minute)
@@ -134,9 +135,21 @@ async def test_what_was_fitted_to_a_wearer_bends_that_wearers_forecast_alone(ser
     """GL2: the same vector that the stream uses, and nobody else's."""
     server.has(10, 5, 0)
     server.has(10, 5, 0, subject=THEIRS)
-    server.views.fitted[MINE, False] = (2.0, 5.0)
+    server.views.fitted[MINE, False] = Own("1.0.0", (2.0, 5.0))
     told = [(await server.ask({"horizons_minutes": [30]}, secret)).json() for secret in (SECRET, OTHER)]
     assert [each["forecast"][0]["glucose_mg_dl"] for each in told] == [307.0, 300.0]
+
+
+async def test_another_version_than_the_vector_was_fitted_to_answers_as_for_everybody(server: Server) -> None:
+    """GL2, GL13: after a promotion, for a canary's wearers and after a rollback, until the vector is fitted anew."""
+    server.has(10, 5, 0)
+    server.views.fitted[MINE, False] = Own("1.0.0", (2.0, 5.0))
+    said = []
+    for version in ("1.0.0", "1.1.0", "1.0.0"):
+        server.releases.versions[MINE] = version
+        told = (await server.ask({"horizons_minutes": [30]})).json()
+        said.append((told["version"], told["forecast"][0]["glucose_mg_dl"]))
+    assert said == [("1.0.0", 307.0), ("1.1.0", 300.0), ("1.0.0", 307.0)]
 
 
 @pytest.mark.parametrize(
