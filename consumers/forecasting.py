@@ -26,7 +26,7 @@ from consumers.day_profile import Profile
 from consumers.forecast_request import ForecastRequest, plain
 from consumers.glucose import STALE_S, TOO_OLD, prepared
 from schemas import ids
-from schemas.errors import ClinstreamError, DatabaseUnavailable, RejectedInput
+from schemas.errors import ClinstreamError, DatabaseUnavailable, RejectedInput, TooFewYet
 from schemas.predictions import GlucosePrediction, PredictedPoint, Provenance
 from schemas.windows import MOST, SPAN_S, GlucoseWindow
 from triton_models.model import Model
@@ -242,7 +242,8 @@ class Forecasting:
         if newest is None:
             return msgspec.structs.replace(common, status="stale", reason=NOTHING)
         if rejected is not None:
-            return msgspec.structs.replace(common, reason=str(rejected))
+            early = isinstance(rejected, TooFewYet)
+            return msgspec.structs.replace(common, status="stale" if early else "refused", reason=str(rejected))
         if told is None:
             return msgspec.structs.replace(common, status="stale", reason=TOO_OLD)
         near, version = self._near(each, told, newest)

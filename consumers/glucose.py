@@ -34,7 +34,7 @@ from consumers.delivery import Delivery
 from consumers.outcomes import Batch, DeadLetter, Decide, Outcome
 from consumers.wearers import Contents, Course, follow, is_new
 from schemas import ids, topics
-from schemas.errors import DatabaseUnavailable, OutOfRange, RejectedInput
+from schemas.errors import DatabaseUnavailable, OutOfRange, RejectedInput, TooFewYet
 from schemas.events import Answer, Base, Fate, GlucoseObserved, OutcomeDecided
 from schemas.findings import Finding
 from schemas.windows import GlucoseWindow
@@ -252,9 +252,7 @@ class Glucose:
         stale = [(place, course) for place, course in asked if course.times_ms[-1] < oldest_ms]
         fresh = [(place, course) for place, course in asked if course.times_ms[-1] >= oldest_ms]
         for place, course in stale:
-            choice = self._ask.choose(model, course.wearer[0])
-            told = Told(NO_FORECAST, choice, 0, self._clock.time())
-            self._note(model, work, place, course, told, prepared=told.inferred_at)
+            self._note_stale(model, work, place, course, TOO_OLD)
         choices = [self._ask.choose(model, course.wearer[0]) for _, course in fresh]
         kept, tensors = self._prepare(model, work, fresh, choices)
         if not kept:
@@ -284,11 +282,13 @@ class Glucose:
         rows, refused = prepared(model, windows)
         kept: list[int] = []
         tensors = []
-        for number, (place, _) in enumerate(fresh):
+        for number, (place, course) in enumerate(fresh):
             error = refused.get(number)
             if error is None:
                 kept.append(number)
                 tensors.append(rows[number])
+            elif isinstance(error, TooFewYet):
+                self._note_stale(model, work, place, course, str(error))
             elif isinstance(error, OutOfRange):
                 self._end(work, [place], model.card.name, str(error), "refused")
             else:
@@ -297,9 +297,14 @@ class Glucose:
                 )
         return kept, tensors
 
-    def _note(self, model: Model, work: _Work, place: int, course: Course, told: Told, *, prepared: float) -> None:
+    def _note_stale(self, model: Model, work: _Work, place: int, course: Course, reason: str) -> None:
+        told = Told(NO_FORECAST, self._ask.choose(model, course.wearer[0]), 0, self._clock.time())
+        self._note(model, work, place, course, told, prepared=told.inferred_at, stale=reason)
+
+    def _note(
+        self, model: Model, work: _Work, place: int, course: Course, told: Told, *, prepared: float, stale: str = ""
+    ) -> None:
         event, origin = work.events[place], work.batch[place].origin
-        stale = told.finding.label == STALE
         made = answers.build(
             model.card,
             event,
@@ -308,7 +313,7 @@ class Glucose:
             observed=origin,
             origin=origin,
             hops={"observed": event.observed_at.timestamp(), "prepared": prepared},
-            reason=TOO_OLD if stale else "",
+            reason=stale,
             inputs=() if stale else inputs(event, course),
         )
         work.answers.append((place, made))

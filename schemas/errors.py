@@ -47,6 +47,10 @@ class OutOfRange(RejectedInput):
     """The input can be read but is not clinically plausible."""
 
 
+class TooFewYet(OutOfRange):
+    """Nothing is wrong with what came; too little of it is there yet, as while a sensor warms up."""
+
+
 class Unavailable(ClinstreamError):
     """Something outside is away; keep what is in flight and try again."""
 

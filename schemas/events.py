@@ -176,10 +176,10 @@ class Answer(Base, frozen=True, kw_only=True):
     `score` is the probability of the card's positive label, `probabilities` by label sum to 1. `arm` is `serving`,
     `canary` or `shadow`. `origin` is where the answered event was read, `observed` where it entered the log.
     `forecast` is empty unless the task forecasts; the label `stale` says that there is none because the newest
-    reading is too old. `reason` says in words why an answer abstains or is stale. `inputs` names the object ids of
-    the first and the last reading of the window that a forecast used; all that the wearer had in between are in it.
-    `follows` is the visible result that asked for a follow-up. `warnings` says what in the object's header is not
-    plausible, without its values; they change nothing in the answer.
+    reading is too old or too few are there yet. `reason` says in words why an answer abstains or is stale. `inputs`
+    names the object ids of the first and the last reading of the window that a forecast used; all that the wearer had
+    in between are in it. `follows` is the visible result that asked for a follow-up. `warnings` says what in the
+    object's header is not plausible, without its values; they change nothing in the answer.
     """
 
     TYPE: ClassVar[str] = "org.clinstream.answer.produced.v1"

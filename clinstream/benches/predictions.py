@@ -3,15 +3,17 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-import httpx
+import msgspec
 
 from adapters import wearers
 from adapters.database import NewReading, Taking
 from adapters.wearers import Credential
 from clinstream.benches import load
+from clinstream.benches.asker import Asker
 from clinstream.benches.figures import Report, figure, p95, ratio
 from clinstream.benches.plant import Plant
 from schemas.errors import UserError
@@ -21,6 +23,7 @@ ALONE = 20
 """One in so many requests is sent alone."""
 HISTORY = 36
 PATH = "/api/predictions/glucose"
+BODY = b'{"simulated": true}'
 PARTS = ("predictions.0", "database", "triton")
 BY = "bench predictions"
 
@@ -33,30 +36,28 @@ async def run(plant: Plant, *, repeats: int, count: int) -> Report:
     await plant.services.database.take(Taking(uuid4(), dict.fromkeys(((s, True) for s in subjects), None), new, [], []))
     secrets, made = await _credentials(plant, subjects)
     doors = plant.settings.doors
+    place = doors.predictions_host, doors.predictions_port
     try:
-        async with httpx.AsyncClient(
-            base_url=f"http://{doors.predictions_host}:{doors.predictions_port}",
-            limits=httpx.Limits(max_connections=AT_ONCE),
-            timeout=30.0,
-            trust_env=False,
-        ) as client:
-            return await _measure(plant, client, secrets, repeats, count)
+        async with AsyncExitStack() as open_ones:
+            # Each wearer has a connection: a shared pool's own work took more of the cores than the answers did.
+            askers = [await open_ones.enter_async_context(Asker(*place, {"api-secret": each})) for each in secrets]
+            return await _measure(plant, askers, repeats, count)
     finally:
         await plant.services.database.revoke_credentials(made, by_whom=BY)
 
 
-async def _measure(plant: Plant, client: httpx.AsyncClient, secrets: Sequence[str], repeats: int, count: int) -> Report:
-    await asyncio.gather(*(_ask(plant, client, secret, 1) for secret in secrets))  # credentials and model are warm now
+async def _measure(plant: Plant, askers: Sequence[Asker], repeats: int, count: int) -> Report:
+    await asyncio.gather(*(_ask(plant, asker, 1) for asker in askers))  # credentials and model are warm now
     rates, alone_rates, late, alone_late, spent = [], [], [], [], []
     for _ in range(repeats):
         cpu = {part: plant.cpu_s([part]) for part in PARTS}
         began = plant.clock.monotonic()
         each = -(-count // AT_ONCE)
-        found = [t for some in await asyncio.gather(*(_ask(plant, client, s, each) for s in secrets)) for t in some]
+        found = [t for some in await asyncio.gather(*(_ask(plant, a, each) for a in askers)) for t in some]
         rates.append(len(found) / (plant.clock.monotonic() - began))
         spent.append({part: (plant.cpu_s([part]) - cpu[part]) * 1000 / len(found) for part in PARTS})
         late.append(p95(found) * 1000)
-        alone = await _ask(plant, client, secrets[0], max(10, count // ALONE))
+        alone = await _ask(plant, askers[0], max(10, count // ALONE))
         alone_rates.append(len(alone) / sum(alone))
         alone_late.append(p95(alone) * 1000)
     return Report(
@@ -83,13 +84,14 @@ async def _credentials(plant: Plant, subjects: Sequence[str]) -> tuple[list[str]
     return secrets, made
 
 
-async def _ask(plant: Plant, client: httpx.AsyncClient, secret: str, count: int) -> list[float]:
+async def _ask(plant: Plant, asker: Asker, count: int) -> list[float]:
     """Seconds of each of `count` requests, one after the other; UserError where one is not a model's forecast."""
     found = []
     for _ in range(count):
         began = plant.clock.monotonic()
-        answer = await client.post(PATH, json={"simulated": True}, headers={"api-secret": secret})
+        status, answer = await asker.post(PATH, BODY)
         found.append(plant.clock.monotonic() - began)
-        if answer.status_code != 200 or answer.json()["status"] != "forecast" or answer.json()["fallback"]:
-            raise UserError(f"A forecast was answered with {answer.status_code}: {answer.text[:200]}")
+        told = msgspec.json.decode(answer)
+        if status != 200 or told["status"] != "forecast" or told["fallback"]:
+            raise UserError(f"A forecast was answered with {status}: {answer[:200].decode(errors='replace')}")
     return found

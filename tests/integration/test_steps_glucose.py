@@ -130,11 +130,13 @@ async def test_the_next_forecast_is_the_same_when_redis_was_flushed(services: Se
     assert len(first.forecast) > 0
 
 
-async def test_a_batch_again_publishes_the_same_results_and_too_few_readings_are_refused(services: Services) -> None:
+async def test_a_batch_again_publishes_the_same_results_and_too_few_readings_are_stale(services: Services) -> None:
     events = past(load.wearers(3), [15, 10, 5, 0])
     lone = past(load.wearers(1), [0])
     first = await run(services, "live", [*events, *lone])
-    assert first[-1] == "refused"
+    warming_up = first[-1]
+    assert isinstance(warming_up, Answer)
+    assert (warming_up.label, warming_up.forecast) == ("stale", ())
     assert await run(services, "live", [*events, *lone]) == first
 
 

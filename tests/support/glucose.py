@@ -19,7 +19,7 @@ from consumers.glucose import Glucose
 from consumers.outcomes import Decide, Outcome, Publish
 from schemas import ids
 from schemas.card import ModelCard, TensorSpec
-from schemas.errors import OutOfRange, Unprocessable
+from schemas.errors import TooFewYet, Unprocessable
 from schemas.events import ForecastPoint, GlucoseObserved, ResultPublished
 from schemas.findings import Finding
 from schemas.windows import GlucoseWindow
@@ -77,7 +77,7 @@ def model(**changes: Any) -> Model:
         if 666.0 in window.glucose_mg_dl:
             raise Unprocessable("the window cannot be read")
         if len(window.times_s) < 3:
-            raise OutOfRange("a forecast needs 3 readings")
+            raise TooFewYet("a forecast needs 3 readings")
         return np.array([sum(window.glucose_mg_dl) + sum(window.vector), 0], dtype=np.float32)
 
     def decode(outputs: Mapping[str, Tensor], card: ModelCard | None = None) -> Sequence[Finding]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import OutOfRange
+from schemas.errors import OutOfRange, TooFewYet
 from schemas.windows import GlucoseWindow
 from triton_models.glucose import preprocess
 from triton_models.glucose.preprocess import prepare, prepare_many
@@ -127,7 +127,7 @@ def test_an_implausible_earlier_reading_counts_as_not_there() -> None:
 @pytest.mark.parametrize("ages", [[0.0], [0.0, 5.0], [0.0, 1.0, 2.0, 3.0], [0.0, 61.0, 62.0, 63.0], [0.0, 5.0, 61.0]])
 def test_too_few_recent_readings_are_refused_with_the_minimum(ages: list[float]) -> None:
     """GL4: a stated minimum."""
-    with pytest.raises(OutOfRange, match="needs 3 readings over 10 minutes or more within the hour"):
+    with pytest.raises(TooFewYet, match="needs 3 readings over 10 minutes or more within the hour"):
         prepare(window(ages))
 
 

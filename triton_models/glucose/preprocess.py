@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.errors import OutOfRange
+from schemas.errors import OutOfRange, TooFewYet
 from schemas.windows import GlucoseWindow
 
 PREPROCESSING_VERSION = "glucose-grid.2"
@@ -54,8 +54,8 @@ def prepare(window: GlucoseWindow) -> Rows:
     minutes of it. Readings outside 20 to 600 mg/dL (another unit, an artefact) count as not there, as do those older
     than 195 minutes. Order does not matter; of two readings of one time the later in the window counts. But for the
     vector the time of day is left out: an event knows it in UTC only, not what a wearer's clock shows. Raises
-    OutOfRange when the newest reading is implausible, or fewer than 3 readings or less than 10 minutes are known of
-    the last hour.
+    OutOfRange when the newest reading is implausible, TooFewYet where fewer than 3 readings or less than 10 minutes are
+    known of the last hour.
     """
     rows, refused = prepare_many([window])
     if refused:
@@ -93,7 +93,7 @@ def prepare_many(windows: Sequence[GlucoseWindow]) -> tuple[Rows, Mapping[int, O
     np.maximum.at(span, owner[recent], age[recent])
     few = (counts > 0) & ~implausible & ((many < LEAST_READINGS) | (span < LEAST_SPAN_S))
     refused |= {int(place): OutOfRange(UNIT) for place in np.flatnonzero(implausible)}
-    refused |= {int(place): OutOfRange(FEW) for place in np.flatnonzero(few)}
+    refused |= {int(place): TooFewYet(FEW) for place in np.flatnonzero(few)}
     fine = np.flatnonzero((counts > 0) & ~implausible & ~few)
     # All windows on one axis, further apart than any bridge: one search serves them all.
     apart = 2 * LOOKBACK_S
