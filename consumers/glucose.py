@@ -325,10 +325,11 @@ class Glucose:
         new = [reading for course in changed.values() for reading in course.new]
         if not (changed or work.decided):
             return
+        fallen = {thing: why for course in changed.values() for thing, why in course.fallen.items()}
         now, stamp = self._clock.time(), uuid4()
         stamped = [msgspec.structs.replace(made, hops={**made.hops, "recorded": now}) for _, made in work.answers]
         stamps = {wearer: course.before.stamp for wearer, course in changed.items()}
-        recorded = await self._database.take(Taking(stamp, stamps, new, stamped, work.decided))
+        recorded = await self._database.take(Taking(stamp, stamps, new, stamped, work.decided, fallen))
         await crash_points.reach("after-commit")
         whole = {wearer: course for wearer, course in changed.items() if not course.removed}
         await self._cache.put({w: Window(stamp, c.times_ms, c.glucose_mg_dl, c.before.own) for w, c in whole.items()})

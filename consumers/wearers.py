@@ -6,11 +6,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from adapters.database import NewReading, Wearer, Window
+from adapters.database.readings import EPOCH, MS, time_ms
+from schemas import ids
 from schemas.events import GlucoseObserved
 from schemas.windows import MOST, SPAN_S
 
 SPAN_MS = SPAN_S * 1000
 _single = struct.Struct("<f")
+
+TAKEN_BACK = "the reading that it was made from was taken back"
+CHANGED = "a reading that it was made from was corrected or taken back"
 
 Contents = Mapping[str, int]
 """The revision of each stored content of a sensor time."""
@@ -21,7 +26,8 @@ class Course:
     """One wearer in one batch: `places` of the events, what is new among them, and the window afterwards.
 
     `newest` is the place of the event that holds the newest reading in force, None when that came in earlier.
-    After a removal the window may lack what moved up at its far end: good for one forecast, not to be kept.
+    After a removal the window may lack what moved up at its far end: good for one forecast, not to be kept. `fallen`
+    are the objects whose forecasts no longer hold, with the reason.
     """
 
     wearer: Wearer
@@ -32,6 +38,7 @@ class Course:
     glucose_mg_dl: tuple[float, ...] = ()
     newest: int | None = None
     removed: bool = False
+    fallen: dict[str, str] = field(default_factory=dict)
 
 
 def is_new(window: Window, time_ms: int) -> bool:
@@ -79,10 +86,32 @@ def follow(
     course.removed = bool(gone)
     course.times_ms, course.glucose_mg_dl = merged(without(window, gone) if gone else window, added)
     newest = course.times_ms[-1] if course.times_ms else None
+    course.fallen = _fallen(course, gone)
     if newest in contents:
         in_force = max(contents[newest].items(), key=lambda row: row[1])[0]
         course.newest = last.get((newest, in_force))
     return course
+
+
+def _fallen(course: Course, gone: Collection[int]) -> dict[str, str]:
+    """What was made from a reading that is taken back, and the newest forecast if a reading within it changed.
+
+    Not where the newest reading is new or changed itself: its forecast is then the next one, or a revision.
+    """
+    changed = {time_ms(row.event) for row in course.new if row.revision > 1}
+    if not changed:
+        return {}
+    found = {_object_id(course.wearer, time): TAKEN_BACK for time in changed if time in gone}
+    newest = course.times_ms[-1] if course.times_ms else 0
+    within = any(newest - SPAN_MS < time < newest for time in changed)
+    if within and all(time_ms(row.event) != newest for row in course.new):
+        found[_object_id(course.wearer, newest)] = CHANGED
+    return found
+
+
+def _object_id(wearer: Wearer, time: int) -> str:
+    subject, simulated = wearer
+    return (ids.SIMULATED if simulated else "") + ids.reading_object_id(subject, EPOCH + time * MS)
 
 
 def merged(window: Window, added: Mapping[int, float]) -> tuple[tuple[int, ...], tuple[float, ...]]:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.database import glucose_marks, recording, wearer_models
+from adapters.database import glucose_marks, recording, results_changes, wearer_models
 from adapters.database import outcomes as outcome_rows
 from adapters.database.columns import Column, arrays, names, unnest
 from adapters.database.records import (
@@ -105,7 +105,7 @@ AT = text(
 
 
 async def take(connection: AsyncConnection, taking: Taking, now: datetime) -> list[Recorded]:
-    """Stores readings, answers and outcomes in the transaction of `connection`; one `Recorded` an answer, in order.
+    """Stores everything in the transaction of `connection`; one `Recorded` an answer, in order.
 
     Raises WindowsMoved when a window was not the present one; the caller rolls back and works it out again.
     """
@@ -114,6 +114,7 @@ async def take(connection: AsyncConnection, taking: Taking, now: datetime) -> li
     times = (((r.event.subject_id, r.event.simulated), r.event.measured_at) for r in taking.readings)
     await glucose_marks.mark(connection, times, now)
     recorded = await recording.record(connection, taking.answers, now) if taking.answers else []
+    await results_changes.take_back_of(connection, taking.fallen, now)
     await outcome_rows.upsert(connection, taking.decided, now)
     return recorded
 

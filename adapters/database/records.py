@@ -86,7 +86,8 @@ class StoredReading:
 class Taking:
     """Everything that one micro-batch of readings changes, in one transaction.
 
-    `stamps` are those of the windows that it was worked out from, by wearer; `stamp` is their next one.
+    `stamps` are those of the windows that it was worked out from, by wearer; `stamp` is their next one. `fallen` says
+    of which objects the visible results are withdrawn, and why.
     """
 
     stamp: UUID
@@ -94,6 +95,7 @@ class Taking:
     readings: Sequence[NewReading]
     answers: Sequence[Answer]
     decided: Sequence[OutcomeDecided]
+    fallen: Mapping[str, str] = field(default_factory=dict)
 
 
 class WindowsMoved(Exception):

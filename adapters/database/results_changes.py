@@ -31,6 +31,12 @@ FOLLOWERS = text(
     f"{SHOWN} WHERE v.object_id = :thing AND a.follows = :id AND v.withdrawn_at IS NULL ORDER BY v.task FOR UPDATE OF v"
 )
 
+# standing-results-of: what holds of these objects.
+OF_OBJECTS = text(
+    f"{SHOWN} WHERE v.object_id = ANY(CAST(:things AS text[])) AND v.withdrawn_at IS NULL "
+    "ORDER BY v.object_id, v.task, v.revision FOR UPDATE OF v"
+)
+
 # withdraw-visible, amend-visible: what was said first of a withdrawal stays, amendments add up.
 WITHDRAW = text(
     "UPDATE visible SET withdrawn_at = :now, withdrawn_why = :why "
@@ -87,6 +93,15 @@ async def take_back(connection: AsyncConnection, results: Iterable[Shown], why: 
             reason=why,
         )
         await _announce(connection, each, event, f"{each.result_id}/withdrawn", now)
+
+
+async def take_back_of(connection: AsyncConnection, fallen: Mapping[str, str], now: datetime) -> None:
+    """Withdraws what is visible of these objects, each for its reason; without an audit line, which is the caller's."""
+    if not fallen:
+        return
+    rows = [_shown(row) for row in await connection.execute(OF_OBJECTS, {"things": sorted(fallen)})]
+    for each in rows:
+        await take_back(connection, [each], fallen[each.object_id], now)
 
 
 async def mark_withdrawn(

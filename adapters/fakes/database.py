@@ -135,6 +135,9 @@ class FakeDatabase:
         self.stamps.update(dict.fromkeys(taking.stamps, taking.stamp))
         self.readings.update(zip(keys, taking.readings, strict=True))
         recorded = await self.record(taking.answers)
+        for each in sorted((r for r in self.visible.values() if r.key[0] in taking.fallen), key=_in_order):
+            if each.withdrawn_at is None:
+                await self._take_back(each, taking.fallen[each.key[0]])
         self._keep(taking.decided)
         return recorded
 

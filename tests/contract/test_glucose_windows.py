@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -215,3 +216,21 @@ async def test_a_deleted_reading_is_in_no_window_and_the_one_before_it_is_the_ne
     for event in (reading(0, 140.0), reading(-5), reading(-span + 1), reading(-span - 1)):
         await stored(ledger, taken_back(event), revision=4)
     assert (await ledger.windows([WEARER]))[WEARER].times_ms == ()
+
+
+async def test_what_fell_with_a_reading_is_withdrawn_once_in_the_transaction_that_takes_the_reading_back(
+    ledger: Database,
+) -> None:
+    """GL3: results that stand are withdrawn for the reason, neighbours and a repeat change nothing."""
+    mine, other = (answer(each.object_id, each.content, event_id=each.event_id) for each in (reading(0), reading(-5)))
+    window = (await ledger.windows([WEARER]))[WEARER]
+    first = taking(reading(0), reading(-5), before={WEARER: window.stamp})
+    await ledger.take(replace(first, answers=[mine, other]))
+    for revision, event in ((2, taken_back(reading(0))), (3, reading(0, 140.0))):
+        stamp = (await ledger.windows([WEARER]))[WEARER].stamp
+        change = taking(event, before={WEARER: stamp}, revision=revision)
+        await ledger.take(replace(change, fallen={reading(0).object_id: "taken back", "no-such-thing": "x"}))
+    keys = [(each.object_id, each.content, each.task) for each in (mine, other)]
+    found = await ledger.already_visible(keys)
+    assert [found[key].withdrawn_at is None for key in keys] == [False, True]
+    assert len([row for row in await ledger.unsent() if dict(row.headers)["ce_type"].endswith(b"withdrawn.v1")]) == 1

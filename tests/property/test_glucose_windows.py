@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.windows import SPAN_S
-from tests.support.glucose import Around, fate, reading
+from tests.support.glucose import TASK, Around, fate, reading, taken_back
 
 TIMES = st.lists(st.integers(-SPAN_S // 60 - 30, 0), unique=True, min_size=1, max_size=25)
 
@@ -69,3 +69,35 @@ def test_the_last_new_content_of_a_time_counts_and_revisions_have_no_gaps(
     for (_, _, _), row in around.ledger.readings.items():
         here = contents[round((row.event.measured_at - reading(0).measured_at).total_seconds() / 60)]
         assert row.revision == here.index(row.event.glucose_mg_dl) + 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(-5, 0), st.integers(0, 3), st.booleans()), min_size=1, max_size=20),
+    st.integers(1, 4),
+)
+def test_no_forecast_outlives_what_it_was_made_from(changes: list[tuple[int, int, bool]], size: int) -> None:
+    """GL3: corrections and deletions in any batches leave no forecast of a deleted reading, and the newest is true."""
+    around = Around()
+    # Values differ between times: a deletion names what it takes back.
+    events = [reading(time, 100.0 + 10 * value) for time, value, _ in changes]
+    sent = [taken_back(event) if back else event for event, (_, _, back) in zip(events, changes, strict=True)]
+
+    async def run() -> None:
+        await around.run(*(reading(time, 90.0) for time in range(-5, 1)))
+        for start in range(0, len(sent), size):
+            await around.run(*sent[start : start + size])
+
+    asyncio.run(run())
+    latest = {row.event.object_id: row for row in sorted(around.ledger.readings.values(), key=lambda r: r.revision)}
+    standing = [row for row in around.ledger.visible.values() if row.withdrawn_at is None]
+    assert not [row for row in standing if latest[row.key[0]].event.deleted]
+    if any(event.deleted for event in sent if event.object_id == reading(0).object_id):
+        return
+    shown = max(
+        (r for r in around.ledger.visible.values() if r.key[0] == reading(0).object_id), key=lambda r: r.revision
+    )
+    answer = around.ledger.answers[shown.answer_id]
+    assert shown.key[2] == TASK
+    if shown.withdrawn_at is None and answer.label == "forecast":
+        assert answer.forecast[0].glucose_mg_dl == sum(around.window().glucose_mg_dl)

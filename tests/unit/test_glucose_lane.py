@@ -313,3 +313,44 @@ async def test_a_reading_deleted_in_the_batch_that_brings_it_is_not_answered() -
     found = await around.run(*history(3), wrong, taken_back(wrong))
     assert [fate(each) for each in found[3:]] == ["superseded", "not_applicable"]
     assert minutes(around.window()) == [-15.0, -10.0, -5.0]
+
+
+def withdrawn(around: Around) -> dict[str, str]:
+    """Why the results of which objects were withdrawn."""
+    return {key[0]: why for key, why in around.ledger.withdrawn_why.items()}
+
+
+async def test_a_reading_that_is_taken_back_takes_its_forecast_with_it() -> None:
+    """GL3: in the same transaction, announced with the reason, and not shown again by a redelivery."""
+    around = Around()
+    wrong = reading(0, 300.0)
+    await around.run(*history(3), wrong)
+    assert withdrawn(around) == {}
+    await around.run(taken_back(wrong))
+    assert withdrawn(around) == {wrong.object_id: "the reading that it was made from was taken back"}
+    assert len(around.ledger.outbox) == 1
+    assert [fate(each) for each in await around.run(wrong, taken_back(wrong))] == ["", "not_applicable"]
+    assert len(around.ledger.outbox) == 1
+    found = await around.run(reading(0, 120.0))
+    assert (expected(found[0]), result(found[0]).revision) == (420.0, 2)
+
+
+@pytest.mark.parametrize("change", [taken_back(reading(-10)), reading(-10, 180.0)])
+async def test_the_newest_forecast_falls_when_a_reading_within_it_changes(change: GlucoseObserved) -> None:
+    """GL3: a revision of a past window is never the newest forecast, so none is until the next reading."""
+    around = Around()
+    earlier = await around.run(*history(3))
+    newest = await around.run(reading(0, 130.0))
+    await around.run(change, lane="backfill")
+    assert set(withdrawn(around)) == {result(newest[0]).object_id}, "what was said before stays as it was said"
+    assert result(earlier[2]).object_id not in withdrawn(around)
+    assert expected((await around.run(reading(4, 100.0)))[0]) == (430.0 if change.deleted else 610.0)
+
+
+async def test_a_late_reading_or_one_that_the_next_forecast_answers_withdraws_nothing() -> None:
+    around = Around()
+    await around.run(*history(3))
+    await around.run(reading(-7, 90.0), lane="backfill")
+    await around.run(reading(-10, 150.0), reading(0, 130.0))
+    await around.run(reading(0, 140.0))
+    assert withdrawn(around) == {}
