@@ -1,4 +1,4 @@
-"""Wearers' own vectors fitted on request or by a timer, for the command; the arithmetic is in `training`."""
+"""Wearers' own vectors fitted on request, for the command; what is due the trainer does, the arithmetic is there."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -10,13 +10,13 @@ from adapters.releases import ReleaseBook
 from adapters.settings import Settings
 from adapters.triton import TritonClient
 from clinstream import uploaders
-from training import personal
+from training import personal, refitting
 from triton_models.glucose.card import CARD
 
 
 async def fit(settings: Settings, which: str, *, due: bool) -> list[dict[str, Any]]:
-    """One line an attempt: of the wearer called `which` (name or pseudonym), or of everybody; with `due` only of those
-    who sent 100 readings since the last one.
+    """One line an attempt: of the wearer called `which` (name or pseudonym), or of everybody; with `due` only where the
+    trainer would make one too.
 
     Raises UserError for an unknown wearer, DatabaseUnavailable and ServerDown where the stack is away.
     """
@@ -25,14 +25,19 @@ async def fit(settings: Settings, which: str, *, due: bool) -> list[dict[str, An
         models, clock = database.wearer_models, SystemClock()
         book = ReleaseBook(database, clock, [CARD])
         await book.refresh()
-        wearers = [(await uploaders.subject_of(database, which), False)] if which else await models.everybody()
+        mine = (await uploaders.subject_of(database, which), False) if which else None
+        standings = [] if mine and not due else await refitting.everybody(models)
+        standing = {each.wearer: each for each in standings}
         lines = []
         async with TritonClient(settings.triton) as client:
-            for wearer in wearers:
+            for wearer in [mine] if mine else list(standing):
                 version = book.choose(CARD.name, wearer[0]).version
-                if due and not await personal.is_due(models, wearer, version):
-                    continue
-                made = await personal.fit(models, client, clock, wearer, version)
+                if not due:
+                    made = await personal.fit(models, client, clock, wearer, version)
+                elif wearer in standing:
+                    made = await refitting.attempt(models, client, clock, standing[wearer], version)
+                else:
+                    made = None
                 lines += [_line(wearer[0], made)] if made else []
         return lines
 

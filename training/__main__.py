@@ -56,10 +56,13 @@ async def _run(name: str, index: int) -> None:
 
 async def _trainer(known: settings.Settings, name: str, index: int, stop: asyncio.Event) -> None:
     import triton_models
+    from adapters.releases import ReleaseBook
+    from adapters.triton import TritonClient
     from training import bell
+    from training.refitting import Refitting
     from training.worker import Worker
 
-    async with bootstrap.services(known, {"database", "store"}) as services:
+    async with bootstrap.services(known, {"database", "store"}) as services, TritonClient(known.triton) as triton:
         loop, silence = asyncio.get_running_loop(), threading.Event()
 
         def note(asked: RetrainRequested) -> None:
@@ -76,9 +79,18 @@ async def _trainer(known: settings.Settings, name: str, index: int, stop: asynci
             services.clock,
             quick=known.quick_training,
         )
-        await _until(worker.work(), stop)
+        models = triton_models.discover()
+        book = ReleaseBook(services.database, services.clock, [model.card for model in models.values()])
+        await book.start()
+        refitting = Refitting(services.database.wearer_models, triton, book, services.clock)
+        await _until(_both(worker.work(), refitting.run()), stop)
+        await book.stop()
         silence.set()
         await asyncio.to_thread(ear.join, 5.0)
+
+
+async def _both(one: Coroutine[None, None, None], other: Coroutine[None, None, None]) -> None:
+    await asyncio.gather(one, other)
 
 
 async def _manager(known: settings.Settings, stop: asyncio.Event) -> None:

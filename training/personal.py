@@ -1,9 +1,10 @@
 """Fits a wearer's own vector from the wearer's readings and notes the outcome; when that is due, others decide."""
 
 import asyncio
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from triton_models.series import Series
 # Windows are ten minutes apart, of the last thirteen weeks.
 APART_MINUTES = 10.0
 SPAN = timedelta(weeks=13)
+# Six hours of windows with truth end a trial.
+TRIAL_WINDOWS = 36
 FEATURES = (
     "constant, with the time of day (UTC) by two harmonics",
     "level of the newest reading",
@@ -43,45 +46,40 @@ class Models(Protocol):
         """(sensor time, mg/dL) in force, oldest first."""
         ...
 
-    async def new_since(self, wearer: Wearer, after: datetime) -> int:
-        """How many readings came in after a moment."""
+    async def end_trial(self, wearer: Wearer, number: int, outcome: str, metrics: Mapping[str, Any]) -> bool:
+        """Ends the trial of an attempt; False where it is on trial no more."""
         ...
 
 
-EVER = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-async def is_due(models: Models, wearer: Wearer, version: str = CARD.version) -> bool:
-    """Whether a wearer sent 100 readings since the last attempt, or the first 100, or another version serves since."""
-    before = await models.of(wearer)
-    if before and before[0].base_version != version:
-        return True
-    return await models.new_since(wearer, before[0].trained_at if before else EVER) >= personal.READINGS_BETWEEN_FITS
-
-
 async def fit(
-    models: Models, inference: Inference, clock: Clock, wearer: Wearer, version: str = CARD.version
+    models: Models,
+    inference: Inference,
+    clock: Clock,
+    wearer: Wearer,
+    version: str = CARD.version,
+    why: str = "request",
 ) -> WearerModel | None:
-    """Fits one wearer's vector to a version of the model and notes the attempt; one that lowered the wearer's error is
-    active from then on, and given to that version alone.
+    """Fits one wearer's vector to a version of the model and notes the attempt.
 
-    An earlier vector stays in force where the new one is not deployed. None where somebody else fitted the wearer
-    meanwhile. Raises DatabaseUnavailable, and ServerDown or Overloaded when Triton does not say what everybody is told.
+    One that lowered the wearer's error is active from then on, and given to that version alone; where a vector of that
+    version is in force, it is on trial first (`end_trial`). What is in force stays so where the new one is not
+    deployed. None where somebody else fitted the wearer meanwhile. Raises DatabaseUnavailable, and ServerDown
+    or Overloaded when Triton does not say what everybody is told.
     """
     now = clock.now()
-    number = 1 + max((each.number for each in await models.of(wearer)), default=0)
+    before = await models.of(wearer)
+    number = 1 + max((each.number for each in before), default=0)
     found = await models.readings(wearer, now - SPAN)
-    times = np.array([time.timestamp() for time, _ in found], dtype=np.float64)
-    values = np.array([value for _, value in found], dtype=np.float64)
-    sound = (values >= preprocess.LOWEST) & (values <= preprocess.HIGHEST)
-    one = Series(wearer[0], times[sound], values[sound])
+    one = _series(wearer, found)
     fitted = await _fitted(one, inference, version)
+    refit = any(each.active and each.base_version == version for each in before)
+    outcome = "on trial" if refit and fitted.outcome == "deployed" else fitted.outcome
     made = WearerModel(
         number=number,
         version=f"{version.partition('.')[0]}.{number}.0",
         base_version=version,
-        outcome=fitted.outcome,
-        active=fitted.outcome == "deployed",
+        outcome=outcome,
+        active=outcome == "deployed",
         vector=fitted.vector,
         trained_at=now,
         used_at=None,
@@ -95,24 +93,65 @@ async def fit(
             "least_windows": personal.LEAST_WINDOWS,
             "least_gain": personal.LEAST_GAIN,
             "model": f"{CARD.name} {version}",
+            "because": why,
         },
         metrics={"windows": fitted.windows, **fitted.metrics},
     )
     return made if await models.add(wearer, made) else None
 
 
-async def _fitted(one: Series, inference: Inference, version: str) -> personal.Fitted:
+async def end_trial(models: Models, inference: Inference, wearer: Wearer) -> WearerModel | None:
+    """Ends a wearer's trial once enough windows since the fit have met their truth: deployed, or rolled back.
+
+    Both vectors are computed for the same windows that came in after the fit, beside what is served: the wearer is
+    shown the one in force meanwhile. None where it is too early, or nothing is on trial. Raises as `fit`.
+    """
+    attempts = await models.of(wearer)
+    trial = next((each for each in attempts if each.outcome == "on trial"), None)
+    if trial is None:
+        return None
+    force = next((each for each in attempts if each.active and each.base_version == trial.base_version), None)
+    since = trial.trained_at.timestamp()
+    one = _series(wearer, await models.readings(wearer, trial.trained_at - timedelta(seconds=preprocess.LOOKBACK_S)))
+    places = _places(one)
+    places = places[one.times_s[places] > since]
+    rows, truth, times = _windows(one, places)
+    met = np.isfinite(truth[:, HORIZONS_MINUTES.index(60)])
+    if np.count_nonzero(met) < TRIAL_WINDOWS:
+        return None
+    expected = await _expected(preprocess.anybody(rows), inference, trial.base_version)
+    outcome, metrics = personal.verdict(rows, truth, expected, times, force.vector if force else (), trial.vector)
+    done = await models.end_trial(wearer, trial.number, outcome, metrics)
+    return replace(trial, outcome=outcome, active=outcome == "deployed") if done else None
+
+
+def _series(wearer: Wearer, found: Sequence[tuple[datetime, float]]) -> Series:
+    times = np.array([time.timestamp() for time, _ in found], dtype=np.float64)
+    values = np.array([value for _, value in found], dtype=np.float64)
+    sound = (values >= preprocess.LOWEST) & (values <= preprocess.HIGHEST)
+    return Series(wearer[0], times[sound], values[sound])
+
+
+def _places(one: Series) -> preprocess.Places:
     places = series.strided(one.times_s, APART_MINUTES)
-    if len(places):
-        places = places[preprocess.enough(one.times_s, places)]
-    if len(places) < personal.LEAST_WINDOWS:
-        return personal.Fitted("skipped: insufficient data", (), len(places), {})
+    return places[preprocess.enough(one.times_s, places)] if len(places) else places
+
+
+def _windows(one: Series, places: preprocess.Places) -> tuple[preprocess.Rows, preprocess.Rows, preprocess.Floats]:
+    """(rows, truth, times) of those of these windows that have a truth."""
     real = np.stack([series.truth(one, places, minutes) for minutes in HORIZONS_MINUTES], axis=1)
     known = np.isfinite(real).any(axis=1)
     places, truth = places[known], real[known].astype(np.float32)
-    rows = preprocess.on_grid(one.times_s, one.glucose_mg_dl, one.times_s[places])
+    return preprocess.on_grid(one.times_s, one.glucose_mg_dl, one.times_s[places]), truth, one.times_s[places]
+
+
+async def _fitted(one: Series, inference: Inference, version: str) -> personal.Fitted:
+    places = _places(one)
+    if len(places) < personal.LEAST_WINDOWS:
+        return personal.Fitted("skipped: insufficient data", (), len(places), {})
+    rows, truth, times = _windows(one, places)
     expected = await _expected(preprocess.anybody(rows), inference, version)
-    return await asyncio.to_thread(personal.fit, rows, truth, expected, one.times_s[places])
+    return await asyncio.to_thread(personal.fit, rows, truth, expected, times)
 
 
 async def _expected(rows: preprocess.Rows, inference: Inference, version: str) -> preprocess.Rows:

@@ -41,7 +41,7 @@ from adapters.database.records import (
     WindowsMoved,
     Withdrawal,
 )
-from adapters.database.wearer_models import WearerModel, WearerModels
+from adapters.database.wearer_models import Standing, WearerModel, WearerModels
 
 __all__ = [
     "Accuracy",
@@ -74,6 +74,7 @@ __all__ = [
     "Run",
     "RunState",
     "Shown",
+    "Standing",
     "State",
     "StoredImage",
     "StoredOutcome",

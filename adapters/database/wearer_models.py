@@ -13,7 +13,7 @@ from adapters.clock import Clock
 from adapters.database.engine import Transactions
 from adapters.database.records import Own, Wearer
 
-DEPLOYED = "deployed"
+DEPLOYED, ON_TRIAL = "deployed", "on trial"
 # wearer-scope: see the policy of the table; pseudonyms hold no comma.
 SCOPE = text("SELECT set_config('clinstream.wearers', :subjects, true)")
 
@@ -49,10 +49,37 @@ READINGS = text(
     "FROM readings WHERE subject_id = :subject AND simulated = :simulated AND measured_at >= :since "
     "ORDER BY measured_at, revision DESC) AS newest WHERE NOT deleted ORDER BY measured_at"
 )
-NEW_SINCE = text(
-    "SELECT count(*) FROM readings WHERE subject_id = :subject AND simulated = :simulated AND recorded_at > :after"
+
+# wearer-page, wearer-standings: real readings only. Readings of more than two weeks before an attempt that came in
+# after it are not counted, so that a look at a wearer stays cheap; the schedule takes them up.
+PAGE = text(
+    "SELECT subject_id FROM glucose_windows WHERE NOT simulated AND subject_id > :after "
+    "ORDER BY subject_id LIMIT :limit"
 )
-EVERYBODY = text("SELECT subject_id, simulated FROM glucose_windows WHERE NOT simulated ORDER BY subject_id")
+STANDINGS = text(
+    "SELECT asked.subject_id, a.trained_at, coalesce(a.base_version, ''), coalesce(a.outcome, '') = 'on trial', "
+    "n.many, coalesce(f.rmse, 0), t.many, coalesce(t.rmse, 0) "
+    "FROM unnest(CAST(:subjects AS text[])) AS asked(subject_id) "
+    "LEFT JOIN LATERAL (SELECT trained_at, base_version, outcome FROM wearer_models m "
+    "WHERE m.subject_id = asked.subject_id AND NOT m.simulated ORDER BY m.number DESC LIMIT 1) AS a ON true "
+    "LEFT JOIN LATERAL (SELECT CAST(m.metrics->>'rmse_60_after' AS float8) AS rmse FROM wearer_models m "
+    "WHERE m.subject_id = asked.subject_id AND NOT m.simulated AND m.active) AS f ON true "
+    "CROSS JOIN LATERAL (SELECT count(*) AS many FROM (SELECT 1 FROM readings r WHERE r.subject_id = asked.subject_id "
+    "AND NOT r.simulated AND (a.trained_at IS NULL OR "
+    "r.recorded_at > a.trained_at AND r.measured_at > a.trained_at - interval '14 days') LIMIT :enough) AS x) AS n "
+    "CROSS JOIN LATERAL (SELECT count(*) AS many, sqrt(avg((g.expected - g.truth) ^ 2)) AS rmse FROM glucose_truths g "
+    "WHERE g.subject_id = asked.subject_id AND NOT g.simulated AND g.horizon_minutes = 60 "
+    "AND g.version = a.base_version AND g.target_at > a.trained_at + interval '1 hour') AS t ORDER BY asked.subject_id"
+)
+# end-trial: only of one that is still on trial.
+END_TRIAL = text(
+    "UPDATE wearer_models SET outcome = :outcome, active = :active, metrics = metrics || CAST(:metrics AS jsonb) "
+    "WHERE subject_id = :subject AND simulated = :simulated AND number = :number AND outcome = 'on trial'"
+)
+SUPERSEDE = text(
+    "UPDATE wearer_models SET outcome = 'superseded' "
+    "WHERE subject_id = :subject AND simulated = :simulated AND outcome = 'on trial'"
+)
 
 ASKED = "unnest(CAST(:subjects AS text[]), CAST(:simulated AS bool[])) AS asked(subject_id, simulated)"
 # wearer-vectors: of many; used: noted once an hour, and by nobody who would have to wait for another.
@@ -71,7 +98,7 @@ USED = text(
 
 @dataclass(frozen=True, slots=True)
 class WearerModel:
-    """One attempt to fit a wearer's vector to a version of the model; `vector` is empty unless it was deployed."""
+    """One attempt to fit a wearer's vector to a version of the model; `vector` is empty where it was not better."""
 
     number: int
     version: str
@@ -87,6 +114,24 @@ class WearerModel:
     features: Sequence[str]
     hyperparameters: Mapping[str, Any]
     metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How it stands with a wearer's own vector: the newest attempt, and what came in since.
+
+    `rmse_at_fit` is what the vector in force was judged by (mg/dL at 60 minutes, 0 without one), `rmse` that of the
+    `truths` forecasts of the attempt's version that have met their truth since.
+    """
+
+    wearer: Wearer
+    attempted_at: datetime | None
+    base_version: str
+    on_trial: bool
+    new_readings: int
+    rmse_at_fit: float
+    truths: int
+    rmse: float
 
 
 class WearerModels:
@@ -116,6 +161,7 @@ class WearerModels:
             await scope(connection, [wearer])
             if (await connection.execute(NEWEST, _whose(wearer))).scalar_one() >= made.number:
                 return False
+            await connection.execute(SUPERSEDE, _whose(wearer))
             if made.active:
                 await connection.execute(RETIRE, _whose(wearer))
                 await connection.execute(MOVE, _whose(wearer))
@@ -133,19 +179,39 @@ class WearerModels:
 
         return await self._transactions.run(work)
 
-    async def new_since(self, wearer: Wearer, after: datetime) -> int:
-        """How many readings of a wearer came in after a moment."""
+    async def end_trial(self, wearer: Wearer, number: int, outcome: str, metrics: Mapping[str, Any]) -> bool:
+        """Ends the trial of an attempt: `deployed` puts it in the place of the one in force, which is kept.
 
-        async def work(connection: AsyncConnection) -> int:
-            return int((await connection.execute(NEW_SINCE, {**_whose(wearer), "after": after})).scalar_one())
+        False, and nothing is changed, where it is on trial no more.
+        """
+
+        async def work(connection: AsyncConnection) -> bool:
+            await connection.execute(TURN, {**_whose(wearer), "simulated": str(wearer[1])})
+            await scope(connection, [wearer])
+            active = outcome == DEPLOYED
+            newest = {row.number: row.outcome for row in await connection.execute(OF, _whose(wearer))}
+            if newest.get(number) != ON_TRIAL:
+                return False
+            if active:
+                await connection.execute(RETIRE, _whose(wearer))
+                await connection.execute(MOVE, _whose(wearer))
+            values = {"number": number, "outcome": outcome, "active": active, "metrics": json.dumps(dict(metrics))}
+            await connection.execute(END_TRIAL, {**_whose(wearer), **values})
+            return True
 
         return await self._transactions.run(work)
 
-    async def everybody(self) -> list[Wearer]:
-        """Everyone of whom real readings are stored."""
+    async def standings(self, after: str, limit: int, enough: int) -> list[Standing]:
+        """How it stands with the next so many wearers of whom real readings are stored, in the order of pseudonyms.
 
-        async def work(connection: AsyncConnection) -> list[Wearer]:
-            return [(row[0], row[1]) for row in await connection.execute(EVERYBODY)]
+        New readings are counted to `enough`.
+        """
+
+        async def work(connection: AsyncConnection) -> list[Standing]:
+            subjects = [row[0] for row in await connection.execute(PAGE, {"after": after, "limit": limit})]
+            await scope(connection, [(subject, False) for subject in subjects])
+            rows = await connection.execute(STANDINGS, {"subjects": subjects, "enough": enough})
+            return [Standing((row[0], False), *row[1:]) for row in rows]
 
         return await self._transactions.run(work)
 

@@ -98,12 +98,13 @@ def revoke(
 
 def personalise(
     which: Annotated[str, typer.Argument(metavar="NAME|PSEUDONYM", help="One wearer; without it, everybody.")] = "",
-    due: Annotated[bool, typer.Option("--due", help="Only after 100 new readings; for a timer.")] = False,
+    due: Annotated[bool, typer.Option("--due", help="Only what is due; the trainer does that anyway.")] = False,
     as_json: JSON = False,
 ) -> None:
     """Fit wearers' own vectors from their readings; one that does not lower the wearer's error is not used.
 
-    Each attempt ends as deployed, skipped: insufficient data, or rejected: no improvement.
+    Each attempt ends as deployed, skipped: insufficient data, or rejected: no improvement; where a vector is in force,
+    a better one is on trial for six hours first, and deployed or rolled back: worse then.
 
     Examples: clinstream wearers personalise W-017 · clinstream wearers personalise --due
     """

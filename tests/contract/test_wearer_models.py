@@ -1,7 +1,9 @@
 """Wearers' own models in PostgreSQL: nobody's is read in another's scope, one is active, windows bring it along."""
 
-from collections.abc import AsyncIterator
-from datetime import timedelta
+import math
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -11,9 +13,13 @@ from sqlalchemy.exc import DBAPIError
 from adapters.clock import SystemClock
 from adapters.database import Database, NewReading, Own, Taking, Wearer, WearerModel, WindowsMoved
 from adapters.database.engine import make_engine
+from adapters.fakes.clock import FakeClock
 from adapters.settings import Settings
 from adapters.windows import decode, encode
+from tests.support.forecaster import Flat
 from tests.support.glucose import reading
+from tests.support.steps import FakeReleases
+from training import refitting
 
 MINE: Wearer = (reading().subject_id, False)
 OTHER: Wearer = ("sub-other", False)
@@ -136,6 +142,54 @@ async def test_readings_in_force_and_new_ones_are_counted(database: Database) ->
     await database.take(Taking(uuid4(), {MINE: None}, [NewReading(event, 1)], [], []))
     found = await database.wearer_models.readings(MINE, event.measured_at - timedelta(hours=1))
     assert [(at, round(value, 3)) for at, value in found] == [(event.measured_at, event.glucose_mg_dl)]
-    assert await database.wearer_models.new_since(MINE, event.measured_at - timedelta(days=9000)) == 1
-    assert await database.wearer_models.new_since(MINE, SystemClock().now() + timedelta(hours=1)) == 0
-    assert await database.wearer_models.everybody() == [MINE]
+    (never,) = await database.wearer_models.standings("", 10, 100)
+    assert (never.wearer, never.attempted_at, never.new_readings) == (MINE, None, 1)
+    assert await database.wearer_models.standings(MINE[0], 10, 100) == [], "the next page has nobody"
+    await database.wearer_models.add(MINE, made())
+    (after,) = await database.wearer_models.standings("", 10, 100)
+    assert (after.base_version, after.on_trial, after.new_readings, after.rmse_at_fit) == ("2.0.0", False, 0, 0.0)
+
+
+def at_night(since: datetime, days: float) -> list[NewReading]:
+    """A habit of every day, every five minutes from then on."""
+    times = [since + timedelta(minutes=5 * place) for place in range(int(days * 288))]
+    return [
+        NewReading(reading(mg_dl=round(150 + 60 * math.sin(at.timestamp() / 13_751), 1), measured_at=at), 1)
+        for at in times
+    ]
+
+
+async def test_the_trainer_fits_who_is_due_and_a_vector_that_fails_its_trial_is_rolled_back(database: Database) -> None:
+    """GL12, GL13: first readings, then a worse one on trial that nobody is shown, then one that is not worse."""
+    models, began = database.wearer_models, SystemClock().now()
+    await database.take(Taking(uuid4(), {MINE: None}, at_night(began - timedelta(days=5), 5), [], []))
+
+    async def later(hours: float) -> list[str]:
+        clock = FakeClock((began + timedelta(hours=hours)).timestamp())
+        work = refitting.Refitting(models, Flat(), FakeReleases({MINE[0]: "2.0.0"}), clock)
+        return [each.outcome for each in await work.once()]
+
+    assert [await later(0.1), await later(0.1)] == [["deployed"], []]
+    (first,) = await models.of(MINE)
+    assert (first.hyperparameters["because"], first.active) == ("first readings", True)
+    stamp = (await database.windows([MINE]))[MINE].stamp
+    await database.take(Taking(uuid4(), {MINE: stamp}, at_night(began + timedelta(minutes=5), 2), [], []))
+
+    async def on_trial(number: int, vector: Sequence[float], hours: float) -> None:
+        at = began + timedelta(hours=hours)
+        tried = replace(made(number, "on trial"), active=False, vector=vector, trained_at=at)
+        assert await models.add(MINE, tried)
+
+    await on_trial(2, (1.0, *([0.0] * 19)), 1)
+    assert await later(2) == []
+    assert await later(9) == ["rolled back: worse"]
+    await on_trial(3, first.vector, 10)
+    assert (await database.windows([MINE]))[MINE].own.vector == tuple(first.vector)
+    assert await later(18) == ["deployed"]
+    found = [(each.number, each.outcome, each.active, len(each.vector)) for each in await models.of(MINE)]
+    assert found == [
+        (3, "deployed", True, 20),
+        (2, "rolled back: worse", False, 20),
+        (1, "deployed", False, 20),
+    ]
+    assert not await models.end_trial(MINE, 2, "deployed", {}), "what was rolled back stays so"

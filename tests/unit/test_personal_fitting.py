@@ -1,17 +1,20 @@
 """A wearer's vector from stored readings to a noted outcome, with readings and a model server in memory."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pytest
 
-from adapters.database import Wearer, WearerModel
+from adapters.database import Standing, Wearer, WearerModel
 from adapters.fakes.clock import FakeClock
-from training import personal
-from triton_models.glucose.card import HORIZONS_MINUTES
-from triton_models.glucose.preprocess import WIDTH
+from tests.support.forecaster import Flat
+from tests.support.steps import FakeReleases
+from training import personal, refitting
+from triton_models.glucose import personal as vectors
+from triton_models.glucose.preprocess import SLOTS
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 WEARER: Wearer = ("sub-1", False)
@@ -23,8 +26,12 @@ class FakeModels:
 
     stored: list[tuple[datetime, float]] = field(default_factory=list)
     noted: list[WearerModel] = field(default_factory=list)
+    everybody: list[Standing] = field(default_factory=list)
+    breaks: str = ""
 
     async def of(self, wearer: Wearer) -> list[WearerModel]:
+        if wearer[0] == self.breaks:
+            raise ValueError("these readings cannot be fitted")
         return self.noted[::-1]
 
     async def add(self, wearer: Wearer, made: WearerModel) -> bool:
@@ -34,33 +41,11 @@ class FakeModels:
     async def readings(self, wearer: Wearer, since: datetime) -> list[tuple[datetime, float]]:
         return [row for row in self.stored if row[0] >= since]
 
-    async def new_since(self, wearer: Wearer, after: datetime) -> int:
-        return sum(time > after for time, _ in self.stored)
+    async def end_trial(self, wearer: Wearer, number: int, outcome: str, metrics: Mapping[str, Any]) -> bool:
+        raise AssertionError("nothing is on trial")
 
-
-class Flat:
-    """A model that expects the newest reading to stay, in requests no larger than the card allows."""
-
-    rows = 0
-
-    def __init__(self) -> None:
-        self.asked: set[str] = set()
-
-    async def infer(
-        self, model: str, inputs: Mapping[str, Any], *, priority: int, deadline_s: float
-    ) -> dict[str, np.ndarray]:
-        (rows,) = inputs.values()
-        assert rows.shape[1] == WIDTH
-        assert len(rows) <= 256
-        self.rows += len(rows)
-        self.asked.add(model)
-        return {"forecast": np.repeat(rows[:, :1], 3 * len(HORIZONS_MINUTES), axis=1).reshape(len(rows), -1, 3)}
-
-    async def ready(self, model: str) -> bool:
-        return True
-
-    def deadline_s(self, model: str) -> float:
-        return 1.0
+    async def standings(self, after: str, limit: int, enough: int) -> list[Standing]:
+        return [each for each in self.everybody if each.wearer[0] > after][:limit]
 
 
 def days(many: int) -> list[tuple[datetime, float]]:
@@ -96,14 +81,79 @@ async def test_few_days_are_skipped_without_asking_the_model_and_the_next_attemp
     assert triton.rows == 0
 
 
-async def test_a_wearer_is_due_after_a_hundred_readings_since_the_last_attempt() -> None:
-    """GL12: the hundredth makes the difference, before the first attempt and after one."""
-    models = FakeModels(days(1)[:99])
-    assert not await personal.is_due(models, WEARER)
-    models.stored = days(1)[:100]
-    assert await personal.is_due(models, WEARER)
-    await personal.fit(models, Flat(), FakeClock(models.stored[-1][0].timestamp()), WEARER)
-    assert not await personal.is_due(models, WEARER)
-    assert await personal.is_due(models, WEARER, "2.1.0"), "another version serves since"
-    models.stored += [(models.stored[-1][0] + timedelta(minutes=5 * place), 120.0) for place in range(1, 101)]
-    assert await personal.is_due(models, WEARER)
+async def test_a_refit_is_on_trial_while_the_one_before_stays_in_force() -> None:
+    """GL13: better on the last fifth is not yet better for the wearer; another version's vector stands in no way."""
+    models, triton = FakeModels(days(14)), Flat()
+    first = await personal.fit(models, triton, FakeClock(NOW.timestamp()), WEARER, "2.3.0")
+    again = await personal.fit(models, triton, FakeClock(NOW.timestamp()), WEARER, "2.3.0", "new readings")
+    other = await personal.fit(models, triton, FakeClock(NOW.timestamp()), WEARER, "2.4.0", "another version")
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert [(each.outcome, each.active) for each in (first, again, other)] == [
+        ("deployed", True),
+        ("on trial", False),
+        ("deployed", True),
+    ]
+    assert again.hyperparameters["because"] == "new readings"
+
+
+def standing(**changes: Any) -> Standing:
+    """Attempted a day ago with 2.3.0, and nothing new since."""
+    known = Standing(WEARER, NOW - timedelta(days=1), "2.3.0", False, 0, 20.0, 0, 0.0)
+    return replace(known, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"attempted_at": None, "new_readings": 99}, ""),
+        ({"attempted_at": None, "new_readings": 100}, "first readings"),
+        ({"new_readings": 99}, ""),
+        ({"new_readings": 100}, "new readings"),
+        ({"base_version": "2.2.0"}, "another version"),
+        ({"base_version": "2.2.0", "on_trial": True}, "another version"),
+        ({"attempted_at": NOW - timedelta(days=7), "new_readings": 1}, "schedule"),
+        ({"attempted_at": NOW - timedelta(days=7)}, ""),
+        ({"truths": 36, "rmse": 30.1}, "drop of accuracy"),
+        ({"truths": 35, "rmse": 99.0}, ""),
+        ({"truths": 36, "rmse": 29.9}, ""),
+        ({"truths": 36, "rmse": 99.0, "rmse_at_fit": 0.0}, ""),
+        ({"on_trial": True, "new_readings": 100}, "trial"),
+        ({"on_trial": True, "new_readings": 100, "attempted_at": NOW - timedelta(hours=6)}, ""),
+        ({"on_trial": True, "new_readings": 100, "attempted_at": NOW - timedelta(days=7)}, "new readings"),
+    ],
+)
+def test_when_a_wearer_is_due_and_why(changes: dict[str, Any], reason: str) -> None:
+    """GL12: on schedule, after a hundred readings, on a measured drop, when another version serves."""
+    assert refitting.why_due(standing(**changes), "2.3.0", NOW) == reason
+
+
+async def test_a_pass_is_bounded_goes_on_where_it_stopped_and_outlives_what_breaks_for_one_wearer() -> None:
+    """GL12: twenty attempts, then a rest; whoever cannot be fitted keeps nobody waiting."""
+    triton, clock = Flat(), FakeClock(NOW.timestamp())
+    models = FakeModels(
+        days(2), everybody=[standing(wearer=(f"sub-{n:02}", False), new_readings=100) for n in range(30)]
+    )
+    work = refitting.Refitting(models, triton, FakeReleases({f"sub-{n:02}": "2.3.0" for n in range(30)}), clock)
+    models.breaks = "sub-03"
+    assert [len(await work.once()) for _ in range(3)] == [20, 9, 20]
+    assert {each.outcome for each in models.noted} == {"skipped: insufficient data"}
+
+
+def test_the_verdict_of_a_trial_is_by_the_same_windows_for_both() -> None:
+    """GL13: not worse is enough, and the figures of both are kept."""
+    rng = np.random.default_rng(1)
+    rows = (150 + np.cumsum(rng.normal(0, 3, (60, SLOTS)), axis=1)).astype(np.float32)
+    times = NOW.timestamp() + 600.0 * np.arange(60)
+    expected = np.repeat(rows[:, :1], 8, axis=1)
+    good, bad = (0.5, *([0.0] * 19)), (-0.5, *([0.0] * 19))
+    truth = (expected + vectors.correction(rows, good, times)).astype(np.float32)
+    truth[5:9] = np.nan
+    truth += rng.normal(0, 1, truth.shape).astype(np.float32)
+    assert vectors.verdict(rows, truth, expected, times, (), good)[0] == "deployed"
+    assert vectors.verdict(rows, truth, expected, times, good, good)[0] == "deployed"
+    outcome, metrics = vectors.verdict(rows, truth, expected, times, good, bad)
+    assert outcome == "rolled back: worse"
+    assert metrics["trial_rmse_60_before"] < metrics["trial_rmse_60_after"]

@@ -4,6 +4,7 @@ The correction of a forecast is a straight line over the horizons whose start an
 window and on the time of day: twenty numbers a wearer. Before inference the time is put in, which leaves twelve.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,6 +90,28 @@ def fit(rows: Rows, truth: Rows, expected: Rows, times_s: Floats) -> Fitted:
         return Fitted("rejected: no improvement", (), len(rows), metrics)
     vector = _ridge(rows, truth, expected, times_s)
     return Fitted("deployed", tuple(round(float(value), 5) for value in vector), len(rows), metrics)
+
+
+def verdict(
+    rows: Rows, truth: Rows, expected: Rows, times_s: Floats, force: Sequence[float], trial: Sequence[float]
+) -> tuple[Literal["deployed", "rolled back: worse"], dict[str, float]]:
+    """Whether a vector on trial takes the place of the one in force (empty: of none), by windows that neither saw.
+
+    It does where the mean over the horizons of its RMSE over that of the one in force is at most 1. Arguments as of
+    `fit`; every window counts for both.
+    """
+    errors = [
+        _error(truth, expected + correction(rows, each, times_s) if len(each) else expected) for each in (force, trial)
+    ]
+    change = float(np.nanmean(errors[1] / errors[0]))
+    at = HORIZONS_MINUTES.index(60)
+    metrics = {
+        "trial_windows": float(len(rows)),
+        "trial_rmse_60_before": round(float(errors[0][at]), 3),
+        "trial_rmse_60_after": round(float(errors[1][at]), 3),
+        "trial_change": round(change, 4),
+    }
+    return ("deployed" if change <= 1 else "rolled back: worse"), metrics
 
 
 def _ridge(rows: Rows, truth: Rows, expected: Rows, times_s: Floats) -> Floats:
