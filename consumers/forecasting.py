@@ -24,7 +24,7 @@ from consumers import baseline, day_profile
 from consumers.ask import Told
 from consumers.day_profile import Profile
 from consumers.forecast_request import ForecastRequest, plain
-from consumers.glucose import STALE_S, TOO_OLD, prepared
+from consumers.glucose import STALE_S, TOO_OLD, owned, prepared
 from schemas import ids
 from schemas.errors import ClinstreamError, DatabaseUnavailable, RejectedInput, TooFewYet
 from schemas.predictions import GlucosePrediction, PredictedPoint, Provenance
@@ -193,7 +193,10 @@ class Forecasting:
         fit = [place for place in range(len(live)) if place not in refused]
         chosen = [choice for place in fit if (choice := choices[place])]
         told, why = await self._tell([live[place] for place in fit], [rows[place] for place in fit], chosen)
-        answers = {id(live[place]): told[number] if told else why for number, place in enumerate(fit)}
+        answers = {
+            id(live[place]): owned(self.model, told[number], windows[place]) if told else why
+            for number, place in enumerate(fit)
+        }
         rejected = {id(live[place]): error for place, error in refused.items()}
         return [self._made(each, answers.get(id(each)), rejected.get(id(each))) for each in batch]
 

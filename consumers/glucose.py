@@ -4,7 +4,7 @@ Which readings a window holds and which is the newest is worked out in `wearers`
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, Protocol
 from uuid import UUID, uuid4
@@ -26,7 +26,6 @@ from adapters.database import (
     WindowsMoved,
 )
 from adapters.database.readings import EPOCH, time_ms
-from adapters.releases import Choice
 from adapters.windows import WindowCache
 from consumers import answers, crash_points, record
 from consumers.ask import Ask, Told
@@ -254,7 +253,14 @@ class Glucose:
         for place, course in stale:
             self._note_stale(model, work, place, course, TOO_OLD)
         choices = [self._ask.choose(model, course.wearer[0]) for _, course in fresh]
-        kept, tensors = self._prepare(model, work, fresh, choices)
+        # A wearer's own vector goes along only to the version that it was fitted to.
+        windows = [
+            GlucoseWindow(
+                [time / 1000 for time in course.times_ms], course.glucose_mg_dl, course.before.own.to(choice.version)
+            )
+            for (_, course), choice in zip(fresh, choices, strict=True)
+        ]
+        kept, tensors = self._prepare(model, work, fresh, windows)
         if not kept:
             return
         places, chosen = [fresh[number] for number in kept], [choices[number] for number in kept]
@@ -262,23 +268,14 @@ class Glucose:
         told_all = await self._ask(model, [course.wearer[0] for _, course in places], tensors, choices=chosen)
         await crash_points.reach("after-triton")
         meter = telemetry.metrics().hop_seconds.labels(lane=self.name, hop="infer")
-        for (place, course), told in zip(places, told_all, strict=True):
+        for number, (place, course), told in zip(kept, places, told_all, strict=True):
             meter.observe(max(0.0, told.inferred_at - prepared))
-            self._note(model, work, place, course, told, prepared=prepared)
+            self._note(model, work, place, course, owned(model, told, windows[number]), prepared=prepared)
 
     def _prepare(
-        self, model: Model, work: _Work, fresh: Sequence[tuple[int, Course]], choices: Sequence[Choice]
+        self, model: Model, work: _Work, fresh: Sequence[tuple[int, Course]], windows: Sequence[GlucoseWindow]
     ) -> tuple[list[int], list[npt.NDArray[Any]]]:
-        """Which of `fresh` the model may see, and their tensors; the others are refused or put aside with the reason.
-
-        A wearer's own vector goes along only to the version that it was fitted to.
-        """
-        windows = [
-            GlucoseWindow(
-                [time / 1000 for time in course.times_ms], course.glucose_mg_dl, course.before.own.to(choice.version)
-            )
-            for (_, course), choice in zip(fresh, choices, strict=True)
-        ]
+        """Which of `fresh` the model may see, and their tensors; others are refused or put aside with the reason."""
         rows, refused = prepared(model, windows)
         kept: list[int] = []
         tensors = []
@@ -382,6 +379,13 @@ def prepared(
             rows.append(None)
             refused[number] = error
     return rows, refused
+
+
+def owned(model: Model, told: Told, window: GlucoseWindow) -> Told:
+    """What was told, as it holds for the wearer where something of the wearer's own went along."""
+    if model.own is None or not window.vector:
+        return told
+    return replace(told, finding=model.own(told.finding, window))
 
 
 def inputs(event: GlucoseObserved, course: Course) -> tuple[str, str]:

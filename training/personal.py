@@ -28,6 +28,7 @@ FEATURES = (
     "slope of the 15 minutes before",
     "distance from the mean of the last hour",
     "distance from the mean of the three hours",
+    "ends of the interval by the time of day (UTC) in eight times of three hours",
 )
 
 
@@ -119,8 +120,8 @@ async def end_trial(models: Models, inference: Inference, wearer: Wearer) -> Wea
     met = np.isfinite(truth[:, HORIZONS_MINUTES.index(60)])
     if np.count_nonzero(met) < TRIAL_WINDOWS:
         return None
-    expected = await _expected(preprocess.anybody(rows), inference, trial.base_version)
-    outcome, metrics = personal.verdict(rows, truth, expected, times, force.vector if force else (), trial.vector)
+    said = await _said(preprocess.anybody(rows), inference, trial.base_version)
+    outcome, metrics = personal.verdict(rows, truth, said[:, :, 1], times, force.vector if force else (), trial.vector)
     done = await models.end_trial(wearer, trial.number, outcome, metrics)
     return replace(trial, outcome=outcome, active=outcome == "deployed") if done else None
 
@@ -150,12 +151,12 @@ async def _fitted(one: Series, inference: Inference, version: str) -> personal.F
     if len(places) < personal.LEAST_WINDOWS:
         return personal.Fitted("skipped: insufficient data", (), len(places), {})
     rows, truth, times = _windows(one, places)
-    expected = await _expected(preprocess.anybody(rows), inference, version)
-    return await asyncio.to_thread(personal.fit, rows, truth, expected, times)
+    said = await _said(preprocess.anybody(rows), inference, version)
+    return await asyncio.to_thread(personal.fit, rows, truth, said, times)
 
 
-async def _expected(rows: preprocess.Rows, inference: Inference, version: str) -> preprocess.Rows:
-    """What a version expects of anybody in these windows, mg/dL [rows, horizons]."""
+async def _said(rows: preprocess.Rows, inference: Inference, version: str) -> preprocess.Rows:
+    """What a version says to anybody in these windows, mg/dL [rows, horizons, 3]."""
     name, size = triton_name(CARD.name, version, False), CARD.serving.max_batch_size
     answers: Sequence[preprocess.Rows] = [
         (
@@ -168,4 +169,4 @@ async def _expected(rows: preprocess.Rows, inference: Inference, version: str) -
         )[CARD.outputs[0].name]
         for start in range(0, len(rows), size)
     ]
-    return np.concatenate(answers)[:, :, 1]
+    return np.concatenate(answers)

@@ -22,6 +22,7 @@ from triton_models.figures import Figure
 Tensor = npt.NDArray[Any]
 Prepare = Callable[[Any], Tensor]
 PrepareMany = Callable[[Sequence[Any]], tuple[Tensor, Mapping[int, RejectedInput]]]
+Own = Callable[[Finding, Any], Finding]
 # (outputs, card): the card of the version that answered; without one the folder's own.
 Decode = Callable[..., Sequence[Finding]]
 Judge = Callable[[Path, Path, ModelCard], Mapping[str, Figure]]
@@ -39,7 +40,8 @@ class Model:
     one Finding a row. `weights_path` is the ONNX file; it need not exist before the first training. `features` are the
     names that a model of named measurements takes, in its order; none for a model of images. `prepare_many`, where a
     model offers it, prepares a batch at once: rows of all things, and by place what `prepare` would have raised (such
-    rows are not to be asked).
+    rows are not to be asked). `own`, where a model offers it, turns a finding and the thing that it is about into the
+    finding as it holds for whose thing it is.
     """
 
     card: ModelCard
@@ -48,6 +50,7 @@ class Model:
     weights_path: Path
     features: tuple[str, ...] = ()
     prepare_many: PrepareMany | None = None
+    own: Own | None = None
 
     @property
     def train(self) -> Callable[..., Any]:
@@ -88,6 +91,7 @@ def load(package: str, folder: Path) -> Model:
         weights_path=folder / card.weights,
         features=features,
         prepare_many=getattr(importlib.import_module(f"{package}.preprocess"), "prepare_many", None),
+        own=getattr(importlib.import_module(f"{package}.decode"), "own", None),
     )
 
 

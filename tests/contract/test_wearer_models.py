@@ -188,8 +188,8 @@ async def test_the_trainer_fits_who_is_due_and_a_vector_that_fails_its_trial_is_
     assert await later(18) == ["deployed"]
     found = [(each.number, each.outcome, each.active, len(each.vector)) for each in await models.of(MINE)]
     assert found == [
-        (3, "deployed", True, 20),
+        (3, "deployed", True, 36),
         (2, "rolled back: worse", False, 20),
-        (1, "deployed", False, 20),
+        (1, "deployed", False, 36),
     ]
     assert not await models.end_trial(MINE, 2, "deployed", {}), "what was rolled back stays so"

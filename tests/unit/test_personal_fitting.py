@@ -66,7 +66,7 @@ async def test_a_wearer_with_days_of_a_habit_gets_a_vector_that_is_noted_with_it
     assert made.readings == len(models.stored)
     assert triton.rows == made.metrics["windows"]
     assert made.metrics["gain"] > 0.1
-    assert len(made.vector) == 20
+    assert len(made.vector) == 36
     assert models.noted == [made]
 
 

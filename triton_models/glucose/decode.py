@@ -5,14 +5,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from schemas.card import ModelCard
 from schemas.errors import StepFailed
 from schemas.events import ForecastPoint
 from schemas.findings import Finding
+from schemas.windows import GlucoseWindow
+from triton_models.glucose import personal
 from triton_models.glucose.card import CARD, COVERAGE
+from triton_models.glucose.preprocess import WITH_ENDS
 
 LABEL = "forecast"
+# As the graph keeps its answers.
+LOWEST, HIGHEST = 39.0, 501.0
 
 
 def decode(outputs: Mapping[str, npt.NDArray[Any]], card: ModelCard = CARD) -> Sequence[Finding]:
@@ -28,6 +34,24 @@ def decode(outputs: Mapping[str, npt.NDArray[Any]], card: ModelCard = CARD) -> S
     if not (np.isfinite(served).all() and (np.diff(served, axis=2) >= 0).all()):
         raise StepFailed(f"{card.name} answers numbers that are no intervals")
     return [_finding(row, horizons) for row in served.round(1).tolist()]
+
+
+def own(finding: Finding, window: GlucoseWindow) -> Finding:
+    """The finding with the ends of its interval as they were fitted to the wearer for the time of day.
+
+    The expected value stays, and has been moved by the graph already.
+    """
+    if len(window.vector) != WITH_ENDS or not finding.forecast:
+        return finding
+    below, above = personal.ends(window.vector, np.array(window.times_s[-1:], dtype=np.float64))[0].tolist()
+
+    def moved(point: ForecastPoint) -> ForecastPoint:
+        middle = point.glucose_mg_dl
+        low = max(min(LOWEST, middle), middle - (middle - point.low) * below)
+        high = min(max(HIGHEST, middle), middle + (point.high - middle) * above)
+        return structs.replace(point, low=round(low, 1), high=round(high, 1))
+
+    return structs.replace(finding, forecast=tuple(moved(point) for point in finding.forecast))
 
 
 def _finding(row: Sequence[Sequence[float]], horizons: Sequence[int]) -> Finding:

@@ -24,7 +24,7 @@ LATE_SHARE, APART = 0.15, 12
 SHOWN = (30, 60, 120)
 DAYS: dict[str, float | None] = {"3 days": 3.0, "7 days": 7.0, "14 days": 14.0, "all before": None}
 RANGES = {"below 70": (0, 70), "70 to 180": (70, 180), "180 to 250": (180, 250), "above 250": (250, 999)}
-HOURS = {"0 to 6 h": (0, 6), "6 to 12 h": (6, 12), "12 to 18 h": (12, 18), "18 to 24 h": (18, 24)}
+HOURS = {f"{start} to {start + 3} h": (start, start + 3) for start in range(0, 24, 3)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,15 @@ def judged(everyone: Sequence[Person], days: float | None) -> Judged:
         cut = int(len(one.rows) * (1 - LATE_SHARE))
         start = 0 if days is None else int(np.searchsorted(one.times_s, one.times_s[cut] - days * 86_400))
         fit, late = slice(start, max(start, cut - APART)), slice(cut, None)
-        fitted = personal.fit(one.rows[fit], one.truth[fit], one.said[fit][:, :, 1], one.times_s[fit])
+        fitted = personal.fit(one.rows[fit], one.truth[fit], one.said[fit], one.times_s[fit])
         own = one.said[late].astype(np.float64)
         if fitted.vector:
-            own = own + personal.correction(one.rows[late], fitted.vector, one.times_s[late])[:, :, None]
+            added = personal.correction(one.rows[late], fitted.vector, one.times_s[late])
+            factors = personal.ends(fitted.vector, one.times_s[late])
+            middle = own[:, :, 1] + added
+            own[:, :, 0] = middle - (own[:, :, 1] - own[:, :, 0]) * factors[:, :1]
+            own[:, :, 2] = middle + (own[:, :, 2] - own[:, :, 1]) * factors[:, 1:]
+            own[:, :, 1] = middle
         found.append((one.truth[late], one.said[late], own.astype(np.float32), one.rows[late, 0]))
         hours.append(one.times_s[late] % 86_400 / 3600)
         numbers.append(np.full(len(one.times_s[late]), number))

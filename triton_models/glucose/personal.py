@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from triton_models.glucose.card import HORIZONS_MINUTES
-from triton_models.glucose.preprocess import PERSONAL, SLOTS, VECTOR, effective
+from triton_models.glucose.card import COVERAGE, HORIZONS_MINUTES
+from triton_models.glucose.preprocess import DAY_S, PERSONAL, SLOTS, TIMES_OF_DAY, VECTOR, WITH_ENDS, effective
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
@@ -28,6 +28,8 @@ LEVEL, LEVEL_SPREAD, SLOPE_SPREAD, CHANGE_SPREAD = 150.0, 60.0, 20.0, 40.0
 LEAST_WINDOWS, HOLD, JUDGED_SHARE, APART = 500, 1000.0, 0.2, 12
 LEAST_GAIN = 0.002
 READINGS_BETWEEN_FITS = 100
+# How strongly the ends are held to where the model puts them, in windows, and how far they may be moved at most.
+ENDS_HOLD, ENDS_LEAST, ENDS_MOST = 30.0, 0.5, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def correction(rows: Rows, vector: npt.ArrayLike, times_s: Floats) -> Floats:
     matrix, constants = figures()
     grid = rows[:, :SLOTS]
     seen = np.where(np.isnan(grid), grid[:, :1], grid) @ matrix.T + constants
-    now = effective(np.tile(np.asarray(vector, dtype=np.float64), (len(rows), 1)), times_s)
+    now = effective(np.tile(np.asarray(vector, dtype=np.float64)[:VECTOR], (len(rows), 1)), times_s)
     start, slope = now[:, : PERSONAL // 2], now[:, PERSONAL // 2 :]
     along = np.array(HORIZONS_MINUTES, dtype=np.float64) / HORIZONS_MINUTES[-1]
     total = (seen * start).sum(axis=1)[:, None] + (seen * slope).sum(axis=1)[:, None] * along
@@ -66,13 +68,14 @@ def correction(rows: Rows, vector: npt.ArrayLike, times_s: Floats) -> Floats:
     return found
 
 
-def fit(rows: Rows, truth: Rows, expected: Rows, times_s: Floats) -> Fitted:
+def fit(rows: Rows, truth: Rows, said: Rows, times_s: Floats) -> Fitted:
     """The vector of one wearer from windows in the order of time, or why there is none.
 
-    `rows` [n, >= 36] as prepared, `truth` and `expected` mg/dL [n, horizons] (NaN: unknown) with `expected` as the
-    model says it to everybody. The last fifth judges: a vector that does not lower the error there is not deployed;
-    what is deployed is fitted on all windows.
+    `rows` [n, >= 36] as prepared, `truth` mg/dL [n, horizons] (NaN: unknown), `said` [n, horizons, 3] as the model says
+    it to everybody. The last fifth judges: a vector that does not lower the error there is not deployed; what is
+    deployed is fitted on all windows, the ends of its interval by the time of day among them.
     """
+    expected = said[:, :, 1]
     cut = int(len(rows) * (1 - JUDGED_SHARE))
     if len(rows) < LEAST_WINDOWS or cut <= APART:
         return Fitted("skipped: insufficient data", (), len(rows), {})
@@ -89,7 +92,41 @@ def fit(rows: Rows, truth: Rows, expected: Rows, times_s: Floats) -> Fitted:
     if not metrics["gain"] >= LEAST_GAIN:
         return Fitted("rejected: no improvement", (), len(rows), metrics)
     vector = _ridge(rows, truth, expected, times_s)
-    return Fitted("deployed", tuple(round(float(value), 5) for value in vector), len(rows), metrics)
+    moved = _ends(truth, said, correction(rows, vector, times_s), times_s)
+    whole = np.concatenate([vector, moved.ravel()])
+    return Fitted("deployed", tuple(round(float(value), 5) for value in whole), len(rows), metrics)
+
+
+def ends(vector: Sequence[float], times_s: Floats) -> Floats:
+    """How far the interval's lower and upper ends are from the middle, as a share of what the model says [n, 2].
+
+    Between the middles of the three-hour times it goes over evenly; 1 for a vector without such numbers.
+    """
+    if len(vector) != WITH_ENDS:
+        return np.ones((len(times_s), 2))
+    known = np.asarray(vector[VECTOR:], dtype=np.float64).reshape(2, TIMES_OF_DAY)
+    at = times_s % DAY_S / DAY_S * TIMES_OF_DAY - 0.5
+    before = np.floor(at).astype(np.int64)
+    share = at - before
+    found: Floats = (known[:, before % TIMES_OF_DAY] * (1 - share) + known[:, (before + 1) % TIMES_OF_DAY] * share).T
+    return found
+
+
+def _ends(truth: Rows, said: Rows, added: Floats, times_s: Floats) -> Floats:
+    """Factors [2, times of day] with which a twentieth of the truths lies beyond each end (split conformal)."""
+    low, middle, high = np.moveaxis(said.astype(np.float64), 2, 0)
+    off = truth - (middle + added)
+    beyond = (-off / np.maximum(middle - low, 1e-3), off / np.maximum(high - middle, 1e-3))
+    place = (times_s % DAY_S / DAY_S * TIMES_OF_DAY).astype(np.int64)
+    found = np.ones((2, TIMES_OF_DAY))
+    for at in range(TIMES_OF_DAY):
+        here = place == at
+        for end, scores in enumerate(beyond):
+            known = scores[here][np.isfinite(scores[here])]
+            if len(known):
+                measured, many = np.quantile(known, 1 - (1 - COVERAGE) / 2), np.count_nonzero(here)
+                found[end, at] = (many * measured + ENDS_HOLD) / (many + ENDS_HOLD)
+    return np.clip(found, ENDS_LEAST, ENDS_MOST)
 
 
 def verdict(

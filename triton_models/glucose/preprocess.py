@@ -20,6 +20,10 @@ SLOTS = 36
 # day. With the time put in twelve are left, which stand behind the slots; zeros for whoever has none.
 PERSONAL, CLOCK = 12, 4
 VECTOR = PERSONAL + 2 * CLOCK
+# Behind them, where they are known, how far the ends of the interval are from the middle by the time of day: the lower
+# ends' factors for eight times of three hours, then the upper ends'. They are no part of the row.
+TIMES_OF_DAY = 8
+WITH_ENDS = VECTOR + 2 * TIMES_OF_DAY
 WIDTH = SLOTS + PERSONAL
 DAY_S = 86_400.0
 # A slot between two readings that are no further apart is interpolated (sensors report every 5 or 15 minutes); beyond
@@ -98,9 +102,9 @@ def prepare_many(windows: Sequence[GlucoseWindow]) -> tuple[Rows, Mapping[int, O
     # All windows on one axis, further apart than any bridge: one search serves them all.
     apart = 2 * LOOKBACK_S
     rows[fine, :SLOTS] = on_grid((owner * apart - age)[sound], values[sound], fine * apart)
-    own = [place for place in fine.tolist() if len(windows[place].vector) == VECTOR]
+    own = [place for place in fine.tolist() if len(windows[place].vector) in {VECTOR, WITH_ENDS}]
     if own:
-        vectors = np.array([windows[place].vector for place in own], dtype=np.float64)
+        vectors = np.array([windows[place].vector[:VECTOR] for place in own], dtype=np.float64)
         rows[own, SLOTS:] = effective(vectors, times[newest][own])
     return rows, refused
 
