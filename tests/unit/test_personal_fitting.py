@@ -146,7 +146,7 @@ def test_the_verdict_of_a_trial_is_by_the_same_windows_for_both() -> None:
     """GL13: not worse is enough, and the figures of both are kept."""
     rng = np.random.default_rng(1)
     rows = (150 + np.cumsum(rng.normal(0, 3, (60, SLOTS)), axis=1)).astype(np.float32)
-    times = NOW.timestamp() + 600.0 * np.arange(60)
+    times = (NOW.timestamp() + 600.0 * np.arange(60)).astype(np.float64)
     expected = np.repeat(rows[:, :1], 8, axis=1)
     good, bad = (0.5, *([0.0] * 19)), (-0.5, *([0.0] * 19))
     truth = (expected + vectors.correction(rows, good, times)).astype(np.float32)
