@@ -22,13 +22,17 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One bench: ratios without unit, figures by what they measure, and notes of which some benches have none."""
+    """One bench: ratios without unit, figures by what they measure, and notes of which some benches have none.
+
+    `rows`, where there are some, are what a person is shown in place of the figures: cells by the name of their column.
+    """
 
     name: str
     ratios: Mapping[str, float]
     figures: Mapping[str, Figure]
     machine: Mapping[str, Any] = field(default_factory=lambda: machine())
     notes: Mapping[str, Any] = field(default_factory=dict)
+    rows: Sequence[Mapping[str, str]] = ()
 
     def to_json(self) -> dict[str, Any]:
         """`{"name", "ratios", "figures": {what: {"value", "unit", "spread"}}, "machine"}`, and `"notes"` if any."""

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +36,7 @@ class Bench(StrEnum):
     GLUCOBENCH = "glucobench"
     PREDICTIONS = "predictions"
     STORM = "storm"
+    HOSPITAL = "hospital"
 
 
 # Vitals: waking the held process costs about a second, a fifth of 10,000 events' time and 7 % of 30,000's.
@@ -48,6 +49,7 @@ COUNTS = {
     Bench.DICOM: 0,
     Bench.PREDICTIONS: 2000,
     Bench.STORM: 1000,
+    Bench.HOSPITAL: 0,
 }
 REPEATS = {
     Bench.IMAGING: 3,
@@ -58,6 +60,7 @@ REPEATS = {
     Bench.DICOM: 3,
     Bench.PREDICTIONS: 3,
     Bench.STORM: 1,
+    Bench.HOSPITAL: 1,
 }
 
 
@@ -74,6 +77,10 @@ def bench(
     max_input: Annotated[int, typer.Option(help="glucobench: most steps that a forecast may see.")] = 144,
     seeds: Annotated[int, typer.Option(min=1, help="glucobench: how many divisions of the subjects.")] = 1,
     huge: Annotated[bool, typer.Option("--huge", help="dicom: objects of 50 MB as well.")] = False,
+    rates: Annotated[str, typer.Option(help="hospital: studies an hour, one after the other.")] = "250,375,2500",
+    minutes: Annotated[float, typer.Option(min=0.1, help="hospital: so much of its time at each rate.")] = 2.5,
+    scale: Annotated[float, typer.Option(min=0.01, max=1, help="hospital: share of the real number of pixels.")] = 0.1,
+    speed: Annotated[float, typer.Option(min=0.1, help="hospital: its time passes so much faster.")] = 2.0,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Measure the stack that is up, or a temporary one, with made-up events that never mix with clinical results.
@@ -82,9 +89,11 @@ def bench(
     stat: urgent images beside a full routine lane · restart: seconds from SIGKILL until events flow again ·
     dicom: objects/s through the DICOM door against storescp and Orthanc ·
     glucobench: forecasters against a linear one on a file of readings; needs no stack, but training's libraries ·
-    predictions: forecasts that 50 ask for at once · storm: 8 h of many wearers at once beside live readings.
+    predictions: forecasts that 50 ask for at once · storm: 8 h of many wearers at once beside live readings ·
+    hospital: a hospital's peak hour through the DICOM door, from a study's last instance to its last result.
 
     Examples: clinstream bench vitals · clinstream bench imaging --images xrays/ --json ·
+    clinstream bench hospital --rates 250 --minutes 60 --scale 1 --speed 1 ·
     clinstream bench glucobench --readings cgm.parquet --gap-min 45 --min-segment 240 --test-segment 240 --max-input 144
     """
     if name is Bench.GLUCOBENCH:
@@ -94,7 +103,11 @@ def bench(
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with _stack(as_json) as settings:
         size = (repeats or REPEATS[name], count or COUNTS[name])
-        report = asyncio.run(_measure(settings, name, size, images, side, huge))
+        if name is Bench.HOSPITAL:
+            hour = (_rates(rates), minutes, scale, speed)
+            report = asyncio.run(_hospital(settings, size[0], hour, images, side))
+        else:
+            report = asyncio.run(_measure(settings, name, size, images, side, huge))
     _print(report, as_json)
 
 
@@ -105,6 +118,38 @@ def _glucobench(readings: Path | None, sizes: tuple[float, int, int, int], seeds
         raise UserError("Say with --readings which Parquet file of readings to judge on.")
     errors = Console(stderr=True, highlight=False)
     return glucobench.run(readings, sizes, seeds, lambda line: errors.print(line, soft_wrap=True))
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(each) for each in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) <= 0:
+        raise UserError("--rates are numbers of studies an hour with commas between them: 250,375,2500.")
+    return found
+
+
+async def _hospital(
+    settings: Settings,
+    repeats: int,
+    hour: tuple[tuple[float, ...], float, float, float],
+    images: Path | None,
+    side: int,
+) -> "Report":
+    from clinstream.benches import hospital, load
+    from clinstream.benches.plant import plant
+
+    errors = Console(stderr=True, highlight=False)
+    originals = load.pictures(images, side)
+    async with plant(settings) as found:
+        return await hospital.run(
+            found,
+            repeats=repeats,
+            size=hospital.Size(*hour),
+            originals=originals,
+            tell=lambda line: errors.print(line, soft_wrap=True),
+        )
 
 
 def _print(report: "Report", as_json: bool) -> None:
@@ -162,16 +207,28 @@ def _stack(quiet: bool) -> Iterator[Settings]:
 
 
 def _show(report: "Report", out: Console) -> None:
+    out.print(_table_of_rows(report.rows) if report.rows else _table_of_figures(report))
+    for what, note in report.notes.items():
+        out.print(f"{what.replace('_', ' ')}: {json.dumps(note)}", soft_wrap=True)
+    machine = ", ".join(f"{name} {value}" for name, value in report.machine.items())
+    out.print(f"[dim]median and spread of the repeats; {machine}[/dim]")
+
+
+def _table_of_figures(report: "Report") -> Table:
     table = Table(f"bench {report.name}", "value", "unit", "spread", box=None, pad_edge=False)
     for what, ratio in report.ratios.items():
         table.add_row(what, f"{ratio:.2f}", "ratio", "")
     for what, figure in report.figures.items():
         table.add_row(what, f"{figure.value:.4g}", figure.unit, f"{figure.spread:.2g}")
-    out.print(table)
-    for what, note in report.notes.items():
-        out.print(f"{what.replace('_', ' ')}: {json.dumps(note)}", soft_wrap=True)
-    machine = ", ".join(f"{name} {value}" for name, value in report.machine.items())
-    out.print(f"[dim]median and spread of the repeats; {machine}[/dim]")
+    return table
+
+
+def _table_of_rows(rows: Sequence[Mapping[str, str]]) -> Table:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(row.get(name, "") for name in columns))
+    return table
 
 
 def register(app: typer.Typer) -> None:

@@ -17,7 +17,7 @@ STALLED_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
-    """One record: `headers` by name (of several with one name the last counts)."""
+    """One record: `headers` by name (of several with one name the last counts); sent `at` (Unix seconds)."""
 
     topic: str
     partition: int
@@ -25,6 +25,7 @@ class LogRecord:
     key: bytes | None
     headers: dict[str, bytes]
     value: bytes
+    at: float = 0.0
 
     def text(self, name: str) -> str:
         """A header as text; empty when there is none."""
@@ -86,6 +87,7 @@ def _records(consumer: KafkaConsumer, topics: set[str]) -> Iterator[LogRecord]:
                         record.key,
                         dict(record.headers),
                         record.value or b"",
+                        record.timestamp / 1000,
                     )
         finished = [place for place in waiting if consumer.position(place) >= waiting[place]]
         for place in finished:

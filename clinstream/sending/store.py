@@ -59,12 +59,16 @@ def send(
     associations: int = 2,
     tries: int = TRIES,
     pause: Callable[[float], None],
+    told: Callable[[Sent], None] = lambda _line: None,
 ) -> Iterator[Sent]:
-    """One line for each object, in order; `pause` waits between tries. Lines of unreadable files pass through."""
+    """One line for each object, in order; `pause` waits between tries. Lines of unreadable files pass through.
+
+    `told` is called with each answer when it comes, in the association's thread.
+    """
     _config.LOG_HANDLER_LEVEL = "none"
     chunks = _chunks(objects)
     with ThreadPoolExecutor(associations, thread_name_prefix="send") as pool:
-        sending = partial(_send_chunk, target=target, tries=tries, pause=pause)
+        sending = partial(_send_chunk, target=target, tries=tries, pause=pause, told=told)
         waiting = [pool.submit(sending, chunk) for chunk in islice(chunks, associations + 1)]
         while waiting:
             yield from waiting.pop(0).result()
@@ -89,7 +93,11 @@ def _chunks(objects: Iterable[StorageObject | Sent]) -> Iterator[list[StorageObj
 
 
 def _send_chunk(
-    chunk: Sequence[StorageObject | Sent], target: Target, tries: int, pause: Callable[[float], None]
+    chunk: Sequence[StorageObject | Sent],
+    target: Target,
+    tries: int,
+    pause: Callable[[float], None],
+    told: Callable[[Sent], None],
 ) -> list[Sent]:
     """Sends until each object has an answer that repeating would not change, at most `tries` times."""
     lines: dict[int, Sent] = {place: item for place, item in enumerate(chunk) if isinstance(item, Sent)}
@@ -101,6 +109,7 @@ def _send_chunk(
             pause(FIRST_PAUSE_S * 2 ** (attempt - 1))
         for place, line in _over_one_association(left, target):
             lines[place] = line
+            told(line)
         left = {place: item for place, item in left.items() if lines[place].status == "retry"}
     return [lines[place] for place in range(len(chunk))]
 

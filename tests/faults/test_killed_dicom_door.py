@@ -2,6 +2,7 @@
 (CC21, S1); the journal tells of the associations (CC14)."""
 
 import json
+import os
 import re
 import subprocess
 import threading
@@ -19,8 +20,11 @@ from tests.support import faults
 from tests.support.dicom_objects import data_set, part_10
 from tests.support.plant import Plant, await_condition
 
-OBJECTS, SENDERS, PATIENCE_S = 360, 2, 120.0
+OBJECTS = int(os.environ.get("CLINSTREAM_TEST_KILL_OBJECTS", "360"))
+SENDERS = 2
+PATIENCE_S = 120.0 + OBJECTS / 10
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+PIXELS = {"Rows": 64, "Columns": 64, "PixelData": bytes(8192)}
 SENDING = re.compile(r"Sending file: (\S+)")
 ANSWERED = "Received Store Response (Success)"
 
@@ -66,7 +70,7 @@ def test_what_dcmtk_was_told_is_stored_survives_the_death_of_doors_and_broker(pl
         folder.mkdir()
         for _ in range(OBJECTS // SENDERS):
             uid = generate_uid()
-            changes = {"SOPClassUID": SECONDARY_CAPTURE, "Modality": "OT", "SOPInstanceUID": uid}
+            changes = {"SOPClassUID": SECONDARY_CAPTURE, "Modality": "OT", "SOPInstanceUID": uid, **PIXELS}
             (folder / uid).write_bytes(part_10(data_set(StudyInstanceUID=generate_uid(), **changes)))
         senders.append(Sender(plant, folder))
     for sender in senders:
@@ -77,7 +81,7 @@ def test_what_dcmtk_was_told_is_stored_survives_the_death_of_doors_and_broker(pl
 
     # All processes of the door at once: of one alone the senders may have no association.
     for due, victims in ((OBJECTS // 6, plant.components_of("door-dicom")), (OBJECTS // 2, ["kafka"])):
-        await_condition(partial(_reached, answered_count, due), 60.0, "objects are answered", every_s=0.02)
+        await_condition(partial(_reached, answered_count, due), PATIENCE_S, "objects are answered", every_s=0.02)
         killed = {victim: faults.kill(plant, victim) for victim in victims}
         for victim, pid in killed.items():
             faults.wait_replaced(plant, victim, pid)
@@ -86,7 +90,15 @@ def test_what_dcmtk_was_told_is_stored_survives_the_death_of_doors_and_broker(pl
     answered = [uid for sender in senders for uid in sender.sent]
     listed = tmp_path / "answered.txt"
     listed.write_text("\n".join(answered))
-    counted = plant.command("reconcile", "--acknowledged", str(listed), "--wait", "60", "--json")
+    counted = plant.command(
+        "reconcile",
+        "--acknowledged",
+        str(listed),
+        "--wait",
+        str(60 + OBJECTS // 20),
+        "--json",
+        timeout=PATIENCE_S + OBJECTS,
+    )
     report = json.loads(counted.stdout)
 
     assert len(set(answered)) == OBJECTS
