@@ -40,7 +40,14 @@ GROUPS: Mapping[str, Callable[[Study], bool]] = {
 }
 """Groups of studies that are told apart; X-rays, which models answer, are of either urgency."""
 
-SHOWN = ("acknowledged", "not_acknowledged", "unfinished", "lost", "duplicates")
+SHOWN = {
+    "acknowledged": "taken",
+    "not_acknowledged": "not taken",
+    "unfinished": "open",
+    "lost": "lost",
+    "duplicates": "twice",
+}
+"""Counts of instances that a person is shown, and under which names."""
 
 AT_ONCE = 24
 """Studies that may be on the wire at once; a later one waits, as at a modality whose worklist is full."""
@@ -224,11 +231,11 @@ def _report(found: Mapping[float, Sequence[Measured]], size: Size) -> Report:
     rows = []
     for rate, repeats in found.items():
         counts = {name: sum(each.counts[name] for each in repeats) for name in repeats[0].counts}
-        told = {name.replace("_", " "): str(counts[name]) for name in SHOWN}
+        told = {shown: str(counts[name]) for name, shown in SHOWN.items()}
         for group in GROUPS:
             times = [each.seconds[group] for each in repeats if each.seconds[group]]
             pooled = [value for each in times for value in each]
-            row = {"studies/h": f"{rate:g}", "studies": group, "n": str(len(pooled))}
+            row = {"rate/h": f"{rate:g}", "studies": group, "n": str(len(pooled))}
             for percent in PERCENTS if pooled else ():
                 value = float(np.percentile(pooled, percent))
                 spread = figure([float(np.percentile(each, percent)) for each in times], "s").spread
