@@ -62,6 +62,7 @@ class Sender(threading.Thread):
                 self._left.pop(current, None)
 
 
+@pytest.mark.timeout(600 + OBJECTS)
 @pytest.mark.skipif(which("storescu") is None, reason="no DCMTK here")
 def test_what_dcmtk_was_told_is_stored_survives_the_death_of_doors_and_broker(plant: Plant, tmp_path: Path) -> None:
     senders = []
