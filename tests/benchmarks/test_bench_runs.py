@@ -57,3 +57,13 @@ def test_forecasts_asked_for_are_measured_and_all_are_the_models(running: stack.
     found = bench(running, "predictions", "--repeats", "1", "--count", "100")
     assert found["figures"]["p95_50_at_once"]["value"] > 0
     assert found["ratios"]["over_one_at_a_time"] > 0
+
+
+def test_a_peak_hour_loses_nothing_and_shows_nothing_twice(running: stack.RunningStack) -> None:
+    found = bench(running, "hospital", "--rates", "600", "--minutes", "0.4", "--scale", "0.02", "--speed", "1")
+    value = {name: figure["value"] for name, figure in found["figures"].items()}
+    assert value["studies_600"] == 4
+    assert value["answered_600"] == 6, "two X-ray studies of three images"
+    assert value["acknowledged_600"] == value["answered_600"] + value["not_applicable_600"]
+    assert [value[f"{name}_600"] for name in ("not_acknowledged", "unfinished", "lost", "duplicates")] == [0] * 4
+    assert 0 < value["routine_p50_600"] <= value["routine_p99_600"]
