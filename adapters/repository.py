@@ -6,10 +6,11 @@ backend's `<name>/1/model.py`. It is generated data: written at every start, nev
 
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from adapters.onnx_outputs import output_names
 from adapters.settings import TritonSettings
 from schemas.card import ModelCard, TensorSpec
 from schemas.errors import UserError
@@ -112,7 +113,7 @@ def config_text(card: ModelCard, profile: Profile, stat: bool = False) -> str:
 def _write(folder: Path, entry: Entry, profile: Profile, stat: bool) -> None:
     version = folder / "1"
     version.mkdir(parents=True, exist_ok=True)
-    _put(folder / "config.pbtxt", config_text(entry.card, profile, stat).encode())
+    _put(folder / "config.pbtxt", config_text(_given(entry), profile, stat).encode())
     # A copy, never a link: what is served must not change when a run writes new weights over the old file.
     _put(version / "model.onnx", entry.weights.read_bytes())
     backend = version / "model.py"
@@ -120,6 +121,15 @@ def _write(folder: Path, entry: Entry, profile: Profile, stat: bool) -> None:
         _put(backend, BACKEND.read_bytes())
     else:
         backend.unlink(missing_ok=True)
+
+
+def _given(entry: Entry) -> ModelCard:
+    """The card without the optional outputs that these weights lack; Triton would not load the model otherwise."""
+    card = entry.card
+    if not any(spec.optional for spec in card.outputs):
+        return card
+    there = output_names(entry.weights.read_bytes())
+    return replace(card, outputs=tuple(spec for spec in card.outputs if not spec.optional or spec.name in there))
 
 
 def _put(path: Path, content: bytes) -> None:

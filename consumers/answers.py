@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+import msgspec
 
 from schemas import ids
 from schemas.card import ModelCard
-from schemas.events import Answer, GlucoseObserved, ImagePrepared, Origin, OutcomeDecided, VitalsObserved
+from schemas.events import Answer, GlucoseObserved, ImagePrepared, Origin, OutcomeDecided, Region, VitalsObserved
+from schemas.findings import Finding
 
 if TYPE_CHECKING:
     from consumers.ask import Told  # `record` needs no Triton client: 0.4 s less to start
@@ -62,7 +65,24 @@ def build(
         reason=reason or caution or finding.reason,
         inputs=inputs,
         warnings=getattr(event, "warnings", ()),
+        **_places(finding, getattr(event, "view", ())),
     )
+
+
+def _places(finding: Finding, view: tuple[float, ...]) -> dict[str, Any]:
+    """A finding's places on the image; none where it is not known which part of the image the model was given."""
+    if len(view) != 6 or finding.heat is None:
+        return {}
+    heat = msgspec.structs.replace(finding.heat, view=tuple(round(number, 6) for number in view))
+    return {"heat": heat, "regions": tuple(_moved(region, view) for region in finding.regions)}
+
+
+def _moved(region: Region, view: tuple[float, ...]) -> Region:
+    """A region of the model's input as one of the image; what reaches beyond the image's edges ends there."""
+    a, b, c, d, e, f = view
+    corners = ((a * x + b * y + c, d * x + e * y + f) for x, y in region.outline)
+    kept = tuple((round(min(max(x, 0.0), 1.0), 5), round(min(max(y, 0.0), 1.0), 5)) for x, y in corners)
+    return Region(score=region.score, outline=kept)
 
 
 def sighting(

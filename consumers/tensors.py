@@ -49,13 +49,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A tensor for one task, `content` being the hash of the decoded pixels."""
+    """A tensor for one task, `content` being the hash of the decoded pixels, `view` the part of them that it shows."""
 
     task: str
     content: str
     tensor: Tensor
     caution: str = ""
     warnings: tuple[str, ...] = ()
+    view: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,10 @@ def _tensor(model: Model, shown: Tensor | None, content: str) -> Verdict:
     if shown is None:
         return Turned(task, "refused", COLOURLESS, content, "not_colour")
     try:
-        return Ready(task, content, model.prepare(shown))
+        if model.prepare_seen is None:
+            return Ready(task, content, model.prepare(shown))
+        tensor, view = model.prepare_seen(shown)
+        return Ready(task, content, tensor, view=view)
     except OutOfRange as error:
         return Turned(task, "refused", str(error), content)
     except RejectedInput as error:
@@ -199,6 +203,7 @@ async def hand_on(source: Source, ready: Ready, model: Model, *, lane: str, stor
         follows=source.follows,
         caution=ready.caution,
         warnings=ready.warnings,
+        view=ready.view,
     )
     return Publish(
         topic=topics.WORK[source.priority],

@@ -17,13 +17,14 @@ class TensorSpec:
     """One tensor of a served model, without the batch dimension.
 
     `shape` counts elements an axis (-1: variable), `unit` names what an element means ("stored value 0-255",
-    "probability", "mg/dL").
+    "probability", "mg/dL"). `optional` marks an output that weights may lack which were trained before it was there.
     """
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
     unit: str
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

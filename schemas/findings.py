@@ -1,6 +1,6 @@
 """What a model's decoder returns for one row: a label with its probabilities; lineage is added by the steps."""
 
-from schemas.events import Base, ForecastPoint
+from schemas.events import Base, ForecastPoint, Heat, Region
 
 
 class Finding(Base, frozen=True, kw_only=True):
@@ -8,7 +8,7 @@ class Finding(Base, frozen=True, kw_only=True):
 
     Of a task of several classes `score` is the probability of `label` and `threshold` 0. A forecast has the label
     `forecast`, score and threshold 0, no probabilities, and `forecast` holds its points in the order of the horizons.
-    `reason` says in words why a finding abstains.
+    `reason` says in words why a finding abstains. `regions` and `heat` are in shares of what the model was given.
     """
 
     label: str
@@ -18,3 +18,5 @@ class Finding(Base, frozen=True, kw_only=True):
     abstained: bool
     forecast: tuple[ForecastPoint, ...] = ()
     reason: str = ""
+    regions: tuple[Region, ...] = ()
+    heat: Heat | None = None

@@ -21,6 +21,8 @@ from triton_models.figures import Figure
 
 Tensor = npt.NDArray[Any]
 Prepare = Callable[[Any], Tensor]
+View = tuple[float, ...]
+PrepareSeen = Callable[[Any], tuple[Tensor, View]]
 PrepareMany = Callable[[Sequence[Any]], tuple[Tensor, Mapping[int, RejectedInput]]]
 Own = Callable[[Finding, Any], Finding]
 # (outputs, card): the card of the version that answered; without one the folder's own.
@@ -41,7 +43,8 @@ class Model:
     names that a model of named measurements takes, in its order; none for a model of images. `prepare_many`, where a
     model offers it, prepares a batch at once: rows of all things, and by place what `prepare` would have raised (such
     rows are not to be asked). `own`, where a model offers it, turns a finding and the thing that it is about into the
-    finding as it holds for whose thing it is.
+    finding as it holds for whose thing it is. `prepare_seen`, where a model tells places on images, prepares like
+    `prepare` and says besides which part of the image the tensor shows (`schemas.events.Heat.view`).
     """
 
     card: ModelCard
@@ -51,6 +54,7 @@ class Model:
     features: tuple[str, ...] = ()
     prepare_many: PrepareMany | None = None
     own: Own | None = None
+    prepare_seen: PrepareSeen | None = None
 
     @property
     def train(self) -> Callable[..., Any]:
@@ -81,6 +85,7 @@ def load(package: str, folder: Path) -> Model:
     prepare = _attribute(package, "preprocess", "prepare", folder)
     decode = _attribute(package, "decode", "decode", folder)
     features = tuple(_attribute(package, "preprocess", "FEATURES", folder)) if card.consumes == "vitals" else ()
+    preprocess = importlib.import_module(f"{package}.preprocess")
     problems = [*_card_problems(card, folder), *_callable_problems(folder, prepare=prepare, decode=decode)]
     if problems:
         raise UserError(f"The model folder {folder} is not usable: " + "; ".join(problems) + ".")
@@ -90,8 +95,9 @@ def load(package: str, folder: Path) -> Model:
         decode=decode,
         weights_path=folder / card.weights,
         features=features,
-        prepare_many=getattr(importlib.import_module(f"{package}.preprocess"), "prepare_many", None),
+        prepare_many=getattr(preprocess, "prepare_many", None),
         own=getattr(importlib.import_module(f"{package}.decode"), "own", None),
+        prepare_seen=getattr(preprocess, "prepare_seen", None),
     )
 
 

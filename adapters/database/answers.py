@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.database.columns import Column, arrays, names, unnest
 from schemas.envelope import to_json
-from schemas.events import Answer, ForecastPoint, Origin
+from schemas.events import Answer, ForecastPoint, Heat, Origin, Region
 
 COLUMNS: tuple[Column[Answer], ...] = (
     Column("answer_id", "uuid", lambda a: a.answer_id),
@@ -46,6 +46,8 @@ COLUMNS: tuple[Column[Answer], ...] = (
     Column("inputs", "jsonb", lambda a: to_json(a.inputs).decode()),
     Column("follows", "uuid", lambda a: a.follows),
     Column("warnings", "jsonb", lambda a: to_json(a.warnings).decode()),
+    Column("regions", "jsonb", lambda a: to_json(a.regions).decode() if a.regions else "[]"),
+    Column("heat", "jsonb", lambda a: to_json(a.heat).decode() if a.heat else None),
 )
 
 # insert-answers: keeps what is there already; tells which ones were new.
@@ -106,6 +108,8 @@ def answer_of(row: Row[Any]) -> Answer:
         inputs=tuple(row.inputs),
         follows=row.follows,
         warnings=tuple(row.warnings),
+        regions=tuple(msgspec.convert(row.regions, tuple[Region, ...], strict=False)),
+        heat=msgspec.convert(row.heat, Heat | None, strict=False),
     )
 
 

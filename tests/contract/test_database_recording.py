@@ -11,6 +11,7 @@ from adapters.clock import SystemClock
 from adapters.database import Database, ResultFilter
 from adapters.fakes.database import FakeDatabase
 from schemas import ids
+from schemas.events import Heat, Region
 from tests.support.answers import TASK, answer, outcome
 
 START = 1_700_000_000.0
@@ -48,6 +49,16 @@ async def test_a_first_answer_becomes_the_visible_result_with_revision_one(ledge
     (stored,) = await ledger.results(ResultFilter())
     assert stored.result == row.result
     assert await fates(ledger) == {"answered": 1}
+
+
+async def test_the_places_of_an_answer_come_back_as_they_were(ledger: Database) -> None:
+    """ME5: heat map and regions, shares that are whole numbers too."""
+    heat = Heat(rows=1, columns=2, percent=(0, 100), view=(1.0, 0.0, 0.0, 0.0, 0.5, 0.25))
+    region = Region(score=1.0, outline=((0.0, 0.25), (1.0, 0.25), (0.5, 0.75)))
+    given = answer(heat=heat, regions=(region,))
+    await ledger.record([given])
+    (stored,) = await ledger.results(ResultFilter())
+    assert stored.result.answer == given
 
 
 async def test_the_same_answer_five_times_is_one_result_and_is_handed_out_again_each_time(ledger: Database) -> None:

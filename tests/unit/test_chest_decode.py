@@ -36,6 +36,29 @@ def test_scores_in_the_band_abstain_and_keep_their_label() -> None:
     assert [finding.label for finding in found] == ["normal", "normal", "pneumonia", "pneumonia"]
 
 
+def test_the_places_of_a_finding_come_with_it_and_none_with_an_answer_of_normal() -> None:
+    """ME5: a lower right quarter that stands out becomes the heat map's maximum and the first region."""
+    grid = np.full((4, 4), -3.0, np.float32)
+    grid[2:, 2:] = 2.0
+    grid[0, 0] = 1.5
+    found, none = decode({**rows(0.9, 0.1), "places": np.stack([grid, grid])}, CARD)
+    assert (none.heat, none.regions) == (None, ())
+    assert found.heat is not None
+    assert (found.heat.rows, found.heat.columns, found.heat.percent[-1], found.heat.percent[1]) == (4, 4, 100, 0)
+    quarter, corner = found.regions
+    assert quarter.outline == ((0.5625, 0.5625), (1.0, 0.5625), (1.0, 1.0), (0.5625, 1.0))
+    assert quarter.score == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-4)
+    assert corner.outline[0] == (0.0, 0.0)
+    assert corner.score < quarter.score
+
+
+@pytest.mark.parametrize("grid", [np.full((4, 4), 2.0), np.full((4, 4), np.nan)])
+def test_a_map_that_tells_nothing_gives_no_regions(grid: np.ndarray) -> None:
+    """ME5: the answer stands without it."""
+    (found,) = decode({**rows(0.9), "places": grid[None].astype(np.float32)}, CARD)
+    assert (found.label, found.heat, found.regions) == ("pneumonia", None, ())
+
+
 def test_an_empty_batch_has_no_findings() -> None:
     assert decode({"probability": np.empty((0, 2), np.float32)}, CARD) == []
 

@@ -5,7 +5,7 @@ import pytest
 
 from schemas.errors import OutOfRange, Unprocessable
 from triton_models.chest_xray.card import CARD
-from triton_models.chest_xray.preprocess import limit_aspect, prepare, trim
+from triton_models.chest_xray.preprocess import content, middle, prepare, prepare_seen
 
 
 def picture(rows: int, columns: int) -> np.ndarray:
@@ -34,13 +34,13 @@ def test_white_bars_with_compression_noise_go_too() -> None:
     plain = picture(200, 200)
     padded = np.pad(plain, 20, constant_values=250)
     padded[:20] -= np.random.default_rng(0).integers(0, 5, (20, 240), dtype=np.uint8)
-    assert trim(padded).shape == (200, 200)
+    assert padded[content(padded)].shape == (200, 200)
 
 
 def test_a_mostly_flat_image_is_not_cut_down_to_its_content() -> None:
     lonely = np.zeros((100, 100), np.uint8)
     lonely[45:55, 45:55] = picture(10, 10) + 1
-    assert trim(lonely).shape == (100, 100)
+    assert lonely[content(lonely)].shape == (100, 100)
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,22 @@ def test_a_mostly_flat_image_is_not_cut_down_to_its_content() -> None:
     [((100, 100), (100, 100)), ((100, 120), (100, 120)), ((100, 200), (100, 125)), ((300, 100), (125, 100))],
 )
 def test_only_what_is_longer_than_5_to_4_loses_its_ends(shape: tuple[int, int], limited: tuple[int, int]) -> None:
-    assert limit_aspect(np.zeros(shape, np.uint8)).shape == limited
+    plain = np.zeros(shape, np.uint8)
+    assert plain[middle(plain)].shape == limited
 
 
 def test_the_middle_stays_when_the_ends_go() -> None:
     wide = np.zeros((10, 100), np.uint8)
     wide[:, 50] = 7
-    assert limit_aspect(wide)[0].tolist().count(7) == 1
+    assert wide[middle(wide)][0].tolist().count(7) == 1
+
+
+def test_it_says_which_part_of_the_picture_it_shows() -> None:
+    """ME5: bars of 40 above, 10 below, 25 left and 75 right, then ends of 100 on each side of what is 300 x 575."""
+    wide = np.pad(picture(300, 575), ((40, 10), (25, 75)))
+    pixels, view = prepare_seen(wide)
+    assert np.array_equal(pixels, prepare(wide))
+    assert view == pytest.approx((375 / 675, 0.0, (25 + 100) / 675, 0.0, 300 / 350, 40 / 350))
 
 
 @pytest.mark.parametrize("blank", [np.zeros((200, 200), np.uint8), np.full((64, 64), 255, np.uint8)])

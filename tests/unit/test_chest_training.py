@@ -112,11 +112,13 @@ def test_the_served_file_answers_what_the_network_answers(tmp_path: Path) -> Non
     served = Served(network, 2.0, -0.5)
     training.export(served, 128, tmp_path / "model.onnx")
     pixels = np.random.default_rng(1).integers(0, 256, (3, 1, 128, 128), dtype=np.uint8)
-    (answer,) = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).run(None, {"pixels": pixels})
+    answer, places = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).run(None, {"pixels": pixels})
     with torch.inference_mode():
         expected = torch.sigmoid(network(torch.from_numpy(pixels))[:, 0] / 2.0 - 0.5).numpy()
     assert np.abs(answer[:, 1] - expected).max() < 2e-3  # weights are kept in half precision
     assert np.allclose(answer.sum(axis=1), 1.0, atol=1e-6)
+    assert places.shape == (3, 4, 4)
+    assert 1 / (1 + np.exp(-places.mean(axis=(1, 2)))) == pytest.approx(answer[:, 1], abs=1e-4)
 
 
 def test_a_lost_loss_stops_the_run_with_cause_and_advice(

@@ -1,12 +1,14 @@
 """The committed weights as a runtime sees them: the card's tensors, equal results in any batch, robust to exposure."""
 
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
+from triton_models.chest_xray.activation import add_map
 from triton_models.chest_xray.card import CARD
 from triton_models.chest_xray.decode import decode
 
@@ -40,22 +42,51 @@ def test_the_file_is_small_enough_for_the_repository_and_holds_half_precision() 
 
 
 def test_inputs_and_outputs_are_those_of_the_card(session: onnxruntime.InferenceSession) -> None:
-    (given,), (answer,) = session.get_inputs(), session.get_outputs()
+    (given,), (answer, places) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.type, tuple(given.shape[1:])) == ("pixels", "tensor(uint8)", CARD.inputs[0].shape)
     assert (answer.name, answer.type, tuple(answer.shape[1:])) == ("probability", "tensor(float)", (2,))
+    assert (places.name, places.type, tuple(places.shape[1:])) == ("places", "tensor(float)", CARD.outputs[1].shape)
     assert isinstance(given.shape[0], str), "the batch size must stay open"
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 7, 8, 16])
 def test_a_row_gets_the_same_bits_in_any_batch(session: onnxruntime.InferenceSession, rows: int) -> None:
     pixels = batch(16)
-    alone = np.concatenate([session.run(None, {"pixels": pixels[row : row + 1]})[0] for row in range(16)])
-    together = [session.run(None, {"pixels": pixels[start : start + rows]})[0] for start in range(0, 16, rows)]
-    assert np.array_equal(np.concatenate(together), alone)
+    alone = [session.run(None, {"pixels": pixels[row : row + 1]}) for row in range(16)]
+    together = [session.run(None, {"pixels": pixels[start : start + rows]}) for start in range(0, 16, rows)]
+    for output in (0, 1):
+        assert np.array_equal(
+            np.concatenate([part[output] for part in together]), np.concatenate([part[output] for part in alone])
+        )
+
+
+def test_the_map_changes_no_bit_of_the_answer_and_means_to_it(tmp_path: Path) -> None:
+    """ME5: the file without the map answers the same; places' log odds average to those of the answer (Zhou 2016)."""
+    model = onnx.load_from_string(WEIGHTS.read_bytes())
+    del model.graph.output[1]
+    kept = [node for node in model.graph.node if not node.output[0].startswith("places")]
+    assert len(kept) < len(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    model.graph.initializer.remove(next(each for each in model.graph.initializer if each.name.startswith("places")))
+    onnx.save(model, str(tmp_path / "plain.onnx"))
+    runs = []
+    for made in range(2):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        plain = onnxruntime.InferenceSession(str(tmp_path / "plain.onnx"), options, providers=["CPUExecutionProvider"])
+        runs.append([plain.run(None, {"pixels": batch(16)[start : start + 4]}) for start in range(0, 16, 4)])
+        assert add_map(tmp_path / "plain.onnx", CARD.outputs[1].shape[0]) is (made == 0)
+    (before, after) = runs
+    for (old,), (new, places) in zip(before, after, strict=True):
+        assert np.array_equal(old, new)
+        odds = np.log(new[:, 1].astype(np.float64) / new[:, 0])
+        assert places.mean(axis=(1, 2)) == pytest.approx(odds, abs=1e-3)
+    assert (tmp_path / "plain.onnx").stat().st_size <= len(WEIGHTS.read_bytes()) + 200
 
 
 def test_answers_are_probabilities_that_the_decoder_accepts(session: onnxruntime.InferenceSession) -> None:
-    (answer,) = session.run(None, {"pixels": batch(8)})
+    (answer,) = session.run(["probability"], {"pixels": batch(8)})
     assert answer.dtype == np.float32
     assert len(decode({"probability": answer}, CARD)) == 8
 
@@ -64,15 +95,17 @@ def test_brightness_and_contrast_of_the_whole_image_hardly_move_a_score(session:
     """Each image is normalised inside the graph: only rounding to whole greys is left of a linear change."""
     pixels = batch(4)
     changed = np.rint(pixels * 0.6 + 40).astype(np.uint8)
-    (plain,), (moved,) = session.run(None, {"pixels": pixels}), session.run(None, {"pixels": changed})
+    plain, moved = (session.run(None, {"pixels": each})[0] for each in (pixels, changed))
     assert np.abs(plain - moved).max() < 0.05
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_an_empty_image_still_gets_a_finite_answer(session: onnxruntime.InferenceSession, grey: int) -> None:
     side = CARD.inputs[0].shape[1]
-    (answer,) = session.run(None, {"pixels": np.full((1, 1, side, side), grey, np.uint8)})
+    answer, places = session.run(None, {"pixels": np.full((1, 1, side, side), grey, np.uint8)})
     assert np.isfinite(answer).all()
+    assert np.isfinite(places).all()
+    assert len(decode({"probability": answer, "places": places}, CARD)) == 1
 
 
 def test_the_card_states_what_was_measured() -> None:

@@ -7,7 +7,7 @@ from schemas.errors import OutOfRange, Unprocessable
 from triton_models.fracture.augment import IGNORED, Source, augment, in_pixels
 from triton_models.fracture.collection import Box
 from triton_models.fracture.framing import COLUMNS, ROWS, STRIDE, find_limb
-from triton_models.fracture.preprocess import prepare
+from triton_models.fracture.preprocess import prepare, prepare_seen
 
 SPOT = Box(x=0.55, y=0.4, width=0.06, height=0.05)
 
@@ -51,6 +51,17 @@ def test_the_map_of_places_marks_where_the_spot_is(lying: bool) -> None:
     cells = image.reshape(ROWS // STRIDE, STRIDE, COLUMNS // STRIDE, STRIDE).mean(axis=(1, 3))
     assert cells[places == 1.0].mean() > 200
     assert cells[places == 0.0].max() < 180
+
+
+@pytest.mark.parametrize("lying", [False, True])
+def test_the_way_back_leads_from_the_canvas_to_the_spot(lying: bool) -> None:
+    """ME5: what is found on the canvas is told where it is on the image."""
+    display = limb(lying=lying)
+    pixels, (a, b, c, d, e, f) = prepare_seen(display)
+    rows, columns = np.nonzero(pixels[0] > 200)
+    x, y = (columns.mean() + 0.5) / COLUMNS, (rows.mean() + 0.5) / ROWS
+    spot = (SPOT.y, 1 - SPOT.x) if lying else (SPOT.x, SPOT.y)
+    assert (a * x + b * y + c, d * x + e * y + f) == pytest.approx(spot, abs=0.01)
 
 
 def test_a_changed_crop_around_a_box_still_marks_the_spot() -> None:

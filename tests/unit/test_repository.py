@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
@@ -125,3 +126,18 @@ def test_pruning_removes_only_what_is_not_kept(tmp_path: Path) -> None:
     repository.build(settings, [repository.Entry(card, weights) for card in (older, ICU)])
     assert repository.prune(settings, repository.names(ICU)) == ["icu_mortality-0_9_0"]
     assert [path.name for path in settings.repository.iterdir()] == repository.names(ICU)
+
+
+def test_weights_of_before_an_optional_output_are_served_without_it(tmp_path: Path) -> None:
+    """S3: a version trained earlier still loads: Triton refuses a configuration that names more than the file gives."""
+    chest = triton_models.discover()["chest_xray"]
+    older = tmp_path / "older.onnx"
+    model = onnx.load(str(chest.weights_path))
+    del model.graph.output[1]
+    onnx.save(model, str(older))
+    settings = TritonSettings(repository=tmp_path / "repository")
+    for weights, there in ((older, False), (chest.weights_path, True)):
+        name = repository.build(settings, [repository.Entry(chest.card, weights)])[0]
+        text = (settings.repository / name / "config.pbtxt").read_text()
+        assert ('name: "places"' in text) is there
+        assert ('"probability,places"' in text) is there

@@ -1,7 +1,7 @@
 """The card of `chest_xray`: pneumonia on frontal chest radiographs of children; figures as measured, see MODEL.md."""
 
 from schemas.card import Gate, IntendedUse, ModelCard, OperatingPoint, Serving, TensorSpec
-from triton_models.chest_xray.preprocess import PREPROCESSING_VERSION, SIDE
+from triton_models.chest_xray.preprocess import PREPROCESSING_VERSION, SIDE, STRIDE
 
 CARD = ModelCard(
     name="chest_xray",
@@ -10,7 +10,10 @@ CARD = ModelCard(
     title="Pneumonia on a chest radiograph",
     consumes="image",
     inputs=(TensorSpec("pixels", "uint8", (1, SIDE, SIDE), "display grey 0-255, air dark"),),
-    outputs=(TensorSpec("probability", "float32", (2,), "probability"),),
+    outputs=(
+        TensorSpec("probability", "float32", (2,), "probability"),
+        TensorSpec("places", "float32", (SIDE // STRIDE, SIDE // STRIDE), "log odds of a place", optional=True),
+    ),
     labels=("normal", "pneumonia"),
     positive_label="pneumonia",
     operating_point=OperatingPoint(

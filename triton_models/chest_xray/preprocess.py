@@ -10,6 +10,8 @@ Grey = npt.NDArray[np.uint8]
 
 PREPROCESSING_VERSION = "1.0.0"
 SIDE = 128
+STRIDE = 32
+"""Pixels of the input an element of the map of places."""
 MAX_ASPECT = 1.25
 FLAT = 6
 """Grey levels within which an outer row or column counts as padding: JPEG leaves up to 5 on black bars."""
@@ -25,23 +27,32 @@ def prepare(display: Grey) -> Grey:
     Raises `Unprocessable` for anything but a two-dimensional uint8 image, and `OutOfRange` where it is smaller than
     32 x 32 or shows nothing.
     """
+    return prepare_seen(display)[0]
+
+
+def prepare_seen(display: Grey) -> tuple[Grey, tuple[float, ...]]:
+    """What `prepare` gives, and where on the image it lies (`schemas.events.Heat.view`)."""
     if display.dtype != np.uint8 or display.ndim != 2:
         raise Unprocessable("the model takes one grey channel of 8 bits")
     if min(display.shape) < 32:
         raise OutOfRange(f"{display.shape[0]} x {display.shape[1]} pixels are too few for a radiograph")
-    view = limit_aspect(trim(display))
+    bars = content(display)
+    trimmed = display[bars]
+    ends = middle(trimmed)
+    view = trimmed[ends]
     if int(np.ptp(view)) < BLANK:
         raise OutOfRange("the image shows nothing: all of it is one grey")
     resized = Image.fromarray(view).resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    return np.asarray(resized)[None]
+    rows, columns = display.shape
+    left, top = bars[1].start + ends[1].start, bars[0].start + ends[0].start
+    where = (view.shape[1] / columns, 0.0, left / columns, 0.0, view.shape[0] / rows, top / rows)
+    return np.asarray(resized)[None], where
 
 
-def trim(display: Grey) -> Grey:
-    """`display` without its flat outer rows and columns; at least 60 % of each side stays."""
-    top, bottom = _content(np.ptp(display, axis=1))
-    display = display[top:bottom]
-    left, right = _content(np.ptp(display, axis=0))
-    return display[:, left:right]
+def content(display: Grey) -> tuple[slice, slice]:
+    """The rows and columns of `display` without its flat outer ones; at least 60 % of each side stays."""
+    rows = slice(*_content(np.ptp(display, axis=1)))
+    return rows, slice(*_content(np.ptp(display[rows], axis=0)))
 
 
 def _content(spread: Grey) -> tuple[int, int]:
@@ -55,9 +66,9 @@ def _content(spread: Grey) -> tuple[int, int]:
     return first, last
 
 
-def limit_aspect(display: Grey) -> Grey:
-    """The middle of `display`, its longer side at most 1.25 times the shorter."""
+def middle(display: Grey) -> tuple[slice, slice]:
+    """The rows and columns in the middle of `display`, the longer side at most 1.25 times the shorter."""
     rows, columns = display.shape
     longest = int(min(rows, columns) * MAX_ASPECT)
     top, left = max(0, rows - longest) // 2, max(0, columns - longest) // 2
-    return display[top : top + min(rows, longest), left : left + min(columns, longest)]
+    return slice(top, top + min(rows, longest)), slice(left, left + min(columns, longest))

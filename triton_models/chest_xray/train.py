@@ -12,10 +12,12 @@ from triton_models._vision.served import Served
 from triton_models._vision.state import Progress
 from triton_models.calibration import raw_logits
 from triton_models.chest_xray import report
+from triton_models.chest_xray.activation import add_map
 from triton_models.chest_xray.card import CARD
 from triton_models.chest_xray.collection import divide
 from triton_models.chest_xray.learning import Recipe, begin, learn
 from triton_models.chest_xray.measure import CHOOSING_SHIFTS, Scorer, calibrate
+from triton_models.chest_xray.preprocess import STRIDE
 from triton_models.trained import TrainedModel
 
 SEED = 20261120
@@ -23,8 +25,9 @@ QUICK = Recipe(width=16, epochs=1, average=0.8, choose_last=1, people=60)
 
 
 def export(served: nn.Module, side: int, path: Path) -> None:
-    """Writes ONNX of `pixels` to `probability` [batch, 2]."""
+    """Writes ONNX of `pixels` to `probability` [batch, 2] and `places` [batch, side / 32, side / 32]."""
     files.export(served, (1, side, side), {"probability": (2,)}, path)
+    add_map(path, side // STRIDE)
 
 
 def train(

@@ -3,14 +3,27 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from schemas.card import ModelCard
 from schemas.findings import Finding
 from triton_models.fracture.card import CARD
 from triton_models.model import binary_findings
+from triton_models.places import located, worst_of
+
+COARSER = 2
+BEGINS = 0.5
 
 
 def decode(outputs: Mapping[str, npt.NDArray[Any]], card: ModelCard = CARD) -> Sequence[Finding]:
-    """One Finding a row of `probability` (rows, 2); the map of places is for people who look at it."""
-    return binary_findings(card, outputs)
+    """One Finding a row of `probability` (rows, 2), with the places of `places` (rows, 32, 20) where that is there."""
+    findings = binary_findings(card, outputs)
+    if (places := outputs.get("places")) is None:
+        return findings
+    return [_located(card, finding, grid) for finding, grid in zip(findings, places.astype(np.float64), strict=True)]
+
+
+def _located(card: ModelCard, finding: Finding, grid: npt.NDArray[np.float64]) -> Finding:
+    kept = worst_of(grid, COARSER)
+    return located(card, finding, kept, kept, peak=float(kept.max()), begins=BEGINS)
