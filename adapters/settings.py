@@ -234,6 +234,11 @@ class ExportSettings(_Section):
         default=None, description="JSON, names that results go to where nothing says otherwise; absent: all of them"
     )
     deliver_within_h: float = Field(default=24.0, gt=0, description="hours after its arrival that a result may leave")
+    analysed_within_min: float = Field(
+        default=15.0,
+        gt=0,
+        description="minutes after the last image of a study until one without outcome is told as such",
+    )
 
     @property
     def chosen(self) -> tuple[str, ...]:

@@ -7,20 +7,23 @@ by their UIDs. A receiver that is away is asked again, less and less often, unti
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 from uuid import UUID
 
 from adapters import telemetry
 from adapters.clock import Clock
-from adapters.database import Export, ExportState, Followable, StoredResult
+from adapters.database import Export, ExportState, StoredResult
+from adapters.database.study_reports import StudyReport, View
+from adapters.dicom_header import index
 from adapters.pixels import BlobStore
 from adapters.receivers import Parcel, Receipt, Receiver, open_receiver
 from adapters.settings import Destination, ExportSettings
-from adapters.stored_image import DICOM
 from consumers.exporting import account
 from schemas.card import ModelCard
 from schemas.errors import MissingObject, ReceiverAway, RejectedInput, StepFailed, Unavailable
+from schemas.events import ResultPublished
 
 T = TypeVar("T")
 
@@ -32,6 +35,8 @@ IDLE_S = 1.0
 AWAY_S = 2.0
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 300.0
+START_BYTES = 65_536
+"""Most headers end within these."""
 REFUSALS = 3
 """A refusal is asked again this often: it may be a configuration that somebody is about to mend."""
 
@@ -45,7 +50,8 @@ class Queue(Protocol):
     async def delivered(self, result: UUID, destination: str) -> list[tuple[str, str, list[str]]]: ...
     async def waiting_exports(self) -> int: ...
     async def result(self, result_id: UUID) -> StoredResult | None: ...
-    async def followable(self, result_ids: Sequence[UUID]) -> dict[UUID, Followable]: ...
+    async def study_report(self, report: UUID) -> StudyReport | None: ...
+    async def study_report_chain(self, report: UUID) -> list[StudyReport]: ...
 
 
 class _Over(Exception):
@@ -117,53 +123,78 @@ class Deliveries:
             raise _Over("failed", "its time is over" + (f"; last: {row.reason}" if row.reason else ""))
         if row.destination not in self._settings.destinations:
             raise ReceiverAway("no destination of this name is configured")
-        stored, before = await self._queue.result(row.result_id), await self._before(row)
-        if stored is None:
-            raise ReceiverAway("the database does not know the result; `clinstream rebuild` makes it anew")
-        if stored.withdrawn_at is not None and row.action != "withdraw":
-            raise _Over("cancelled", "the result was withdrawn before")
-        image = (await self._queue.followable([row.result_id]))[row.result_id].image
-        if image is None:
-            raise ReceiverAway("the database does not know the image; `clinstream rebuild` makes it anew")
-        if image.media_type != DICOM:
-            raise _Over("cancelled", "the image is a picture that belongs to no study")
-        data = await self._store.get(image.blob_uri)
-        superseded = await self._superseded(row, stored)
-        return await self._in_thread(lambda: self._built(row, stored, data, before, superseded))
+        report = await self._queue.study_report(row.result_id)
+        if report is None:
+            raise _Over("cancelled", "it was filed before reports were of studies; its study is told anew")
+        if row.action == "withdraw":
+            return await self._taken_back(row, report)
+        if report.withdrawn_at is not None:
+            raise _Over("cancelled", "a result of it was withdrawn before")
+        chain = await self._queue.study_report_chain(row.result_id)
+        if chain[-1].report_id != row.result_id and not await self._left(row.result_id, row.destination):
+            raise _Over("cancelled", "a later revision was made before it left")
+        others = [await self._beginning(view) for view in report.views[1:]]
+        data, results = await self._store.get(report.views[0].blob_uri), await self._results(report)
+        follows = report.follows if report.follows and await self._left(report.follows, row.destination) else None
+        return await self._in_thread(lambda: self._told(report, results, data, others, follows))
 
-    async def _before(self, row: Export) -> list[str]:
-        """The changes that the destination was told of; an amendment of what never left is not sent."""
-        if row.action == "publish":
-            return []
-        delivered = await self._queue.delivered(row.result_id, row.destination)
-        if not any(action == "publish" for action, _, _ in delivered):
-            raise _Over("cancelled", "the result itself was never sent there")
-        return [change for action, change, _ in delivered if action == "amend"]
+    async def _taken_back(self, row: Export, report: StudyReport) -> Parcel:
+        """Over every revision up to this one that the destination has; nothing where it has none."""
+        chain = [
+            each for each in await self._queue.study_report_chain(row.result_id) if each.revision <= report.revision
+        ]
+        told = [each.report_id for each in chain if await self._left(each.report_id, row.destination)]
+        if report.report_id not in told:
+            raise _Over("cancelled", "the report itself was never sent there")
+        data, results = await self._store.get(report.views[0].blob_uri), await self._results(report)
+        return await self._in_thread(lambda: self._rejected(row, report, results, data, told))
 
-    async def _superseded(self, row: Export, stored: StoredResult) -> UUID | None:
-        """The result of the object's content before, where this destination was told of it."""
-        earlier = stored.result.supersedes
-        if earlier is None or not await self._queue.delivered(earlier, row.destination):
-            return None
-        return earlier
+    async def _left(self, report: UUID, destination: str) -> bool:
+        """Whether a destination has a report, or may have it."""
+        delivered = await self._queue.delivered(report, destination)
+        return any(action != "withdraw" for action, _, _ in delivered)
 
-    def _built(
-        self, row: Export, stored: StoredResult, data: bytes, before: list[str], superseded: UUID | None
+    async def _results(self, report: StudyReport) -> dict[UUID, ResultPublished]:
+        found = {}
+        for result_id in report.results:
+            stored = await self._queue.result(result_id)
+            if stored is None:
+                raise ReceiverAway("the database does not know the result; `clinstream rebuild` makes it anew")
+            found[result_id] = stored.result
+        return found
+
+    async def _beginning(self, view: View) -> bytes:
+        """As much of an image as its header takes, hardly ever all of it."""
+        start = await self._store.start(view.blob_uri, START_BYTES)
+        return await self._store.get(view.blob_uri) if index(start, whole=False) is None else start
+
+    def _told(
+        self,
+        report: StudyReport,
+        results: Mapping[UUID, ResultPublished],
+        data: bytes,
+        others: Sequence[bytes],
+        follows: UUID | None,
     ) -> Parcel:
         """Runs in a thread; the library that writes reports is imported here, by the one process that needs it."""
         from consumers.exporting import package
 
-        told_at = None if row.action == "publish" else row.filed_at.timestamp()
-        changed = row.changed if row.action == "amend" else {}
-        what = account.of_result(
-            stored.result,
-            self._cards.get(row.task),
-            told_at=told_at,
-            change=row.change,
-            changed=changed,
-            superseded=superseded,
-        )
-        return package.taken_back(what, data, before) if row.action == "withdraw" else package.told(what, data)
+        what = account.of_study(report, results, self._cards.get(report.task), follows=follows)
+        return package.told(what, data, others)
+
+    def _rejected(
+        self,
+        row: Export,
+        report: StudyReport,
+        results: Mapping[UUID, ResultPublished],
+        data: bytes,
+        told: Sequence[UUID],
+    ) -> Parcel:
+        """Runs in a thread, as `_told` does."""
+        from consumers.exporting import package
+
+        what = account.of_study(report, results, self._cards.get(report.task))
+        return package.taken_back(replace(what, told_at=row.filed_at.timestamp()), data, told)
 
     async def _sent(self, row: Export, receipt: Receipt) -> None:
         await self._end(row, "confirmed" if receipt.confirmed else "sent", receipt.note, receipt.ids)

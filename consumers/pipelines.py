@@ -106,20 +106,27 @@ def _overrides(settings: Settings, services: Services, _name: str) -> Step:
     return Overrides(known, settings.retrain_after, services.database)
 
 
-def _exports(settings: Settings, services: Services, _name: str) -> Step:
+def _exports(_settings: Settings, services: Services, _name: str) -> Step:
     import triton_models
     from consumers.exports import Exports
 
     known = [model.card for model in triton_models.discover().values()]
-    return Exports(known, settings.exports, services.database, services.clock)
+    return Exports(known, services.database)
 
 
 def _deliveries(settings: Settings, services: Services) -> Callable[[], Coroutine[Any, Any, None]]:
     import triton_models
     from consumers.deliveries import Deliveries
+    from consumers.study_reports import StudyReports
 
     known = {name: model.card for name, model in triton_models.discover().items()}
-    return Deliveries(known, settings.exports, services.database, services.store, services.decoders, services.clock).run
+    reports = StudyReports(known, settings.exports, services.database, services.clock)
+    sender = Deliveries(known, settings.exports, services.database, services.store, services.decoders, services.clock)
+
+    async def both() -> None:
+        await asyncio.gather(reports.run(), sender.run())
+
+    return both
 
 
 def _record(_settings: Settings, services: Services, _name: str) -> Step:

@@ -8,6 +8,7 @@ DType = Literal["uint8", "uint16", "int32", "int64", "float16", "float32"]
 EventKind = Literal["image", "glucose", "vitals"]
 Pixels = Literal["grey", "colour"]
 Shows = Literal["", "radiograph", "limb", "chest"]
+StudyRule = Literal["highest"]
 
 NOTICE = "Research use only. Information for a clinician, who must review it; not a diagnosis."
 
@@ -111,7 +112,8 @@ class ModelCard:
     (several classes, forecasts); `positive_label` is then empty. `pixels` says what `prepare` is given of an image:
     (rows, columns) of grey or (rows, columns, 3) of sRGB, both uint8. `horizons_minutes` are the times ahead that a
     forecast speaks of. `synonyms` says which of `labels` a label of reference data means ("": the question is not put
-    to such a case), for evaluation.
+    to such a case), for evaluation. `study_rule` says which of several images decides for their study: `highest`, the
+    most probable one above the threshold; where there is none, one on which the model abstains; else nothing is found.
     """
 
     name: str
@@ -138,6 +140,7 @@ class ModelCard:
     follow_up: FollowUp | None = None
     horizons_minutes: tuple[int, ...] = ()
     synonyms: Mapping[str, str] = field(default_factory=dict)
+    study_rule: StudyRule = "highest"
     use_status: str = "research use only"
     notice: str = NOTICE
     licences: Mapping[str, str] = field(default_factory=dict)

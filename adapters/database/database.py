@@ -23,6 +23,7 @@ from adapters.database import (
     releases,
     results_changes,
     runs,
+    study_reports,
     versions,
     wearers,
 )
@@ -58,6 +59,7 @@ from adapters.database.records import (
     Withdrawal,
 )
 from adapters.database.shelf import Shelf
+from adapters.database.study_reports import Known, StudyFacts, StudyReport
 from adapters.database.wearer_models import WearerModels
 from adapters.settings import Settings
 from adapters.wearers import Credential
@@ -421,6 +423,51 @@ class Database:
         if not rows:
             return 0
         return await self._transactions.run(lambda c: exports.file(c, rows))
+
+    async def mark_studies(self, studies: Iterable[str]) -> None:
+        """Has what is to be told of these studies looked at."""
+        names = list(studies)
+        await self._transactions.run(lambda c: study_reports.mark(c, names, self._clock.now()))
+
+    async def due_studies(self, limit: int) -> list[tuple[str, int]]:
+        """(study, number of its mark) of the studies that are to be looked at."""
+        return await self._transactions.run(lambda c: study_reports.due(c, limit, self._clock.now()))
+
+    async def study_facts(self, study: str) -> StudyFacts:
+        """What is known of a study."""
+        return await self._transactions.run(lambda c: study_reports.facts(c, study))
+
+    async def unseen_objects(self, events: Sequence[UUID]) -> dict[UUID, Known]:
+        """Where objects lie that no preparation has seen, by event; audited."""
+        return await self._transactions.run(lambda c: study_reports.unseen(c, events))
+
+    async def tell_study(
+        self,
+        study: str,
+        number: int,
+        again: datetime | None,
+        made: Sequence[StudyReport],
+        gone: Sequence[UUID],
+        rows: Sequence[Export],
+    ) -> None:
+        """Stores reports, marks those that are `gone` as withdrawn, and queues sendings, all or nothing.
+
+        The study's mark of that number goes, or waits until `again`.
+        """
+
+        async def work(connection: AsyncConnection) -> None:
+            await study_reports.over(connection, study, number, again, gone, made, self._clock.now())
+            await exports.file(connection, rows)
+
+        await self._transactions.run(work)
+
+    async def study_report(self, report: UUID) -> StudyReport | None:
+        """The report of that id."""
+        return await self._transactions.run(lambda c: study_reports.by_id(c, report))
+
+    async def study_report_chain(self, report: UUID) -> list[StudyReport]:
+        """All revisions of what that report tells, the first one first."""
+        return await self._transactions.run(lambda c: study_reports.chain(c, report))
 
     async def claim_exports(self, limit: int, lease: timedelta) -> list[Export]:
         """Takes sendings that are due, urgent ones first; they come back when the lease ends and they still wait."""

@@ -48,7 +48,9 @@ PUT_OFF = text(
 # exports-of: newest first.
 OF = text(
     f"SELECT {COLUMNS} FROM exports WHERE (CAST(:state AS text) IS NULL OR state = :state) "
-    "AND (CAST(:result AS uuid) IS NULL OR result_id = :result) ORDER BY filed DESC LIMIT :limit"
+    "AND (CAST(:result AS uuid) IS NULL OR result_id = :result OR result_id IN "
+    "(SELECT report_id FROM study_reports WHERE results @> ARRAY[CAST(:result AS uuid)])) "
+    "ORDER BY filed DESC LIMIT :limit"
 )
 
 # delivered: what was tried twice may have left the first time, before a crash.
@@ -64,7 +66,9 @@ COUNT = text("SELECT count(*) FROM exports WHERE state = 'waiting'")
 RESEND = text(
     "UPDATE exports SET state = 'waiting', reason = :why, refusals = 0, next_at = :now, until = :until, "
     "ended_at = NULL "
-    "WHERE (export_id = :id OR result_id = :id) AND (CAST(:destination AS text) IS NULL OR destination = :destination) "
+    "WHERE (export_id = :id OR result_id = :id OR result_id IN "
+    "(SELECT report_id FROM study_reports WHERE results @> ARRAY[CAST(:id AS uuid)])) "
+    "AND (CAST(:destination AS text) IS NULL OR destination = :destination) "
     "RETURNING export_id"
 )
 

@@ -55,6 +55,8 @@ PRIVILEGES = {
     "commitments": "SELECT, INSERT, UPDATE",
     "rejections": "SELECT, INSERT",
     "exports": "SELECT, INSERT, UPDATE",
+    "study_marks": "SELECT, INSERT, UPDATE, DELETE",
+    "study_reports": "SELECT, INSERT, UPDATE",
     "door_journal": "SELECT, INSERT",
 }
 

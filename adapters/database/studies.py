@@ -4,14 +4,18 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.database import study_reports
 from schemas.studies import OPEN, Facts, Quiet, Source, StudyEvent, StudyState, judged, move
+
+KEPT = timedelta(days=30)
+"""So long a mark of a study waits for somebody who tells it."""
 
 Place = tuple[str, str]
 """A study (its pseudonym) and a sender."""
@@ -146,6 +150,7 @@ async def expect(
 async def close_quiet(connection: AsyncConnection, quiet: Quiet, now: datetime, before: datetime) -> list[StudyEntry]:
     """Closes the studies of which nothing came for long enough; returns them."""
     closed = []
+    await study_reports.forget(connection, now - KEPT)
     for row in list(await connection.execute(WAITING, {"before": before})):
         line = _entry(row)
         judged_line = _judge(line, quiet, now)
@@ -234,6 +239,8 @@ async def _write(connection: AsyncConnection, line: StudyEntry) -> None:
     values: dict[str, Any] = {name: getattr(line, name) for name in names}
     values["expectations"], values["listed"] = json.dumps(dict(line.expectations)), list(line.listed)
     await connection.execute(WRITE, values)
+    if line.closed_at is not None:
+        await study_reports.mark(connection, [line.study_id], line.closed_at)
 
 
 def _columns(lines: Mapping[Place, StudyEntry], new: Mapping[Place, Sequence[Arrived]]) -> dict[str, list[Any]]:

@@ -1,17 +1,21 @@
-"""What is to be said of a result, once, for every form that it takes; no form is known here."""
+"""What is to be said of a study or of one image, once, for every form that it takes; no form is known here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
-from uuid import UUID
+from uuid import UUID, uuid5
 
+import msgspec
+
+from adapters.database.study_reports import Decision, StudyReport, View
 from consumers.exporting.codes import NOTHING_FOUND
 from schemas import ids
-from schemas.card import ModelCard
-from schemas.events import ResultPublished
+from schemas.card import NOTICE, ModelCard
+from schemas.events import Answer, Origin, ResultPublished
 
 Presence = Literal["present", "absent", "indeterminate"]
 PURPOSE = "AI - not for diagnosis"
+ANY_MODEL = "imaging"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +29,40 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A result in words. `changed` is what a clinician said since, empty at first; `change` which assessment it was.
+    """A result in words: of a study with all its images, or of one image. `changed` is what a clinician said since.
 
-    `told_at`, in seconds since the epoch, is when this telling became due: the result's own time at first.
-    `follows` is the result whose report the same receiver has and that this one comes after: the first telling of the
-    same result, or the result of the object's content before.
+    `result` is that of the image which decides, under the id of the report; its answer has no probabilities where no
+    model answered, and `outcome` with `reason` and `code` then says why. `told_at`, in seconds since the epoch, is when
+    this telling became due: the result's own time at first. `follows` is the report before, where the same receiver
+    has it. `thing` is what stays the same when a later revision replaces this one. `others` are the other images.
     """
 
     result: ResultPublished
     title: str
     statements: tuple[Statement, ...]
     told_at: float
-    change: str = ""
     changed: Mapping[str, str] = field(default_factory=dict)
     follows: UUID | None = None
+    thing: UUID | None = None
+    outcome: Decision | None = None
+    reason: str = ""
+    code: str = ""
+    others: tuple["Account", ...] = ()
+
+    @property
+    def identity(self) -> UUID:
+        """What stays the same when a later revision replaces this one."""
+        return self.thing or self.result.result_id
+
+    @property
+    def answered(self) -> bool:
+        """Whether a model answered at all."""
+        return bool(self.statements)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether an image has no answer."""
+        return any(not each.answered for each in (self, *self.others))
 
     @property
     def found(self) -> bool:
@@ -48,6 +72,8 @@ class Account:
     @property
     def conclusion(self) -> str:
         """The result in one line."""
+        if not self.answered:
+            return f"refused ({self.reason})" if self.outcome == "refused" else self.reason
         answer = self.result.answer
         name = answer.label.replace("_", " ")
         if answer.abstained:
@@ -55,13 +81,26 @@ class Account:
         return name if answer.label not in NOTHING_FOUND else "no finding"
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What became of the other images, a line each."""
+        return tuple(
+            f"image {number} of {len(self.others) + 1}: {each.line}" for number, each in enumerate(self.others, 2)
+        )
+
+    @property
+    def line(self) -> str:
+        """One image in words, with its probabilities."""
+        said = ", ".join(f"{s.label.replace('_', ' ')} {100 * s.probability:.1f} %" for s in self.statements)
+        return f"{self.conclusion} ({said})" if said else self.conclusion
+
+    @property
     def made_at(self) -> float:
         """When the result was made, in seconds since the epoch."""
         return made_at(self.result)
 
     def uid(self, what: str) -> str:
-        """The DICOM UID of something that tells this result: always the same for the same result and amendment."""
-        return ids.own_uid(what, str(self.result.result_id), self.change)
+        """The DICOM UID of something that tells this: always the same for the same report."""
+        return ids.own_uid(what, str(self.result.result_id), "")
 
 
 def of_result(
@@ -69,19 +108,79 @@ def of_result(
     card: ModelCard | None,
     *,
     told_at: float | None = None,
-    change: str = "",
     changed: Mapping[str, str] | None = None,
-    superseded: UUID | None = None,
+    follows: UUID | None = None,
 ) -> Account:
-    """The account of a visible result; `card` is that of its task, where the model is still installed.
-
-    `superseded` is the result before, where the receiver has its report.
-    """
+    """The account of a visible result; `card` is that of its task, where the model is still installed."""
     title = card.title if card else result.task.replace("_", " ")
     positive = card.positive_label if card else ""
     when = made_at(result) if told_at is None else told_at
-    follows = result.result_id if change else superseded
-    return Account(result, title, _statements(result, positive), when, change, dict(changed or {}), follows)
+    return Account(result, title, _statements(result, positive), when, dict(changed or {}), follows)
+
+
+def of_study(
+    report: StudyReport, results: Mapping[UUID, ResultPublished], card: ModelCard | None, *, follows: UUID | None = None
+) -> Account:
+    """The account of a study; `results` holds those of its images that were answered."""
+    lead, *others = (_of_view(report, view, results, card) for view in report.views)
+    return replace(
+        lead,
+        result=msgspec.structs.replace(lead.result, result_id=report.report_id),
+        told_at=report.made_at.timestamp(),
+        changed=dict(report.changed),
+        follows=follows,
+        thing=uuid5(ids.NAMESPACE, f"told\n{report.study_id}\n{report.task}"),
+        outcome=report.decision,
+        others=tuple(others),
+    )
+
+
+def _of_view(
+    report: StudyReport, view: View, results: Mapping[UUID, ResultPublished], card: ModelCard | None
+) -> Account:
+    if view.result is not None:
+        return of_result(results[view.result], card)
+    account = of_result(_unanswered(report, view, card), card)
+    outcome: Decision = "refused" if view.status == "refused" else "not_analysed"
+    return replace(account, outcome=outcome, reason=view.reason, code=view.code)
+
+
+def _unanswered(report: StudyReport, view: View, card: ModelCard | None) -> ResultPublished:
+    """What stands where a result would, so that every form has the model, the image and a time: no probability."""
+    task = card.name if card else ANY_MODEL
+    nowhere = Origin(topic="", partition=0, offset=0)
+    moment = report.made_at.timestamp()
+    answer = Answer(
+        answer_id=uuid5(report.report_id, str(view.event_id)),
+        event_id=view.event_id,
+        object_id=view.object_id,
+        content="",
+        subject_id=view.subject_id,
+        task=task,
+        version=card.version if card else "none",
+        preprocessing_version=card.preprocessing_version if card else "none",
+        label="",
+        score=0.0,
+        threshold=card.threshold if card else 0.0,
+        probabilities={},
+        abstained=False,
+        arm="serving",
+        release_epoch=0,
+        batch_size=0,
+        observed=nowhere,
+        origin=nowhere,
+        hops={"observed": moment},
+        notice=card.notice if card else NOTICE,
+        use_status="",
+    )
+    return ResultPublished(
+        result_id=answer.answer_id,
+        object_id=view.object_id,
+        subject_id=view.subject_id,
+        task=task,
+        revision=report.revision,
+        answer=answer,
+    )
 
 
 def made_at(result: ResultPublished) -> float:

@@ -24,7 +24,11 @@ ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 OUTCOME = Code("111064", "DCM", "Summary of Detections")
 SUCCEEDED_WITHOUT = Code("111241", "DCM", "All algorithms succeeded; without findings")
 SUCCEEDED_WITH = Code("111242", "DCM", "All algorithms succeeded; with findings")
+PARTLY_WITHOUT = Code("111243", "DCM", "Not all algorithms succeeded; without findings")
+PARTLY_WITH = Code("111244", "DCM", "Not all algorithms succeeded; with findings")
 NONE_SUCCEEDED = Code("111245", "DCM", "No algorithms succeeded; without findings")
+
+REASON = Code("NOT_ANALYSED", OWN_SCHEME, "Reason for no analysis")
 
 ASSESSMENT = Code("122776", "DCM", "Disagreement with prior findings")
 REJECTED = Code("113001", "DCM", "Rejected for Quality Reasons")

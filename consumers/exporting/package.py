@@ -1,6 +1,8 @@
-"""Everything that leaves for one result, put together from the stored image and the account of the result."""
+"""Everything that leaves for one study and model, put together from the stored images and the account of it."""
 
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -11,18 +13,23 @@ from consumers.exporting import picture, rejection, report, resources, source
 from consumers.exporting.account import Account
 
 
-def told(account: Account, data: bytes) -> Parcel:
-    """Report, picture and resources of a result or of an assessment; raises Unprocessable for an image that cannot be
-    read any more."""
+def told(account: Account, data: bytes, others: Sequence[bytes] = ()) -> Parcel:
+    """Report, picture and resources of a study; `others` are the files of its other images, or how they begin.
+
+    Raises Unprocessable for an image that cannot be read any more.
+    """
     image = source.read(data)
-    made = [report.build(account, image), picture.build(account, image, _shown(data))]
+    made = [
+        report.build(account, image, [source.read(each) for each in others]),
+        picture.build(account, image, _shown(data)),
+    ]
     return _parcel(image, made, resources.bundle(account, image))
 
 
-def taken_back(account: Account, data: bytes, changes: list[str]) -> Parcel:
-    """The rejection note of a withdrawn result and its resources, entered in error; `changes`: what was told since."""
+def taken_back(account: Account, data: bytes, told: Sequence[UUID]) -> Parcel:
+    """The rejection note of a withdrawn result and its resources, entered in error; `told`: the reports that left."""
     image = source.read(data)
-    made = [rejection.build(account, image, changes)]
+    made = [rejection.build(account, image, told)]
     return _parcel(image, made, resources.bundle(account, image, withdrawn=True))
 
 

@@ -15,6 +15,7 @@ WIDTH = 768
 MAX_HEIGHT = 1024
 PAD = 14
 LINE = 1.35
+MAX_REMARKS = 8
 INK, SHADE, WARNING = (235, 235, 235), (24, 24, 24), (255, 196, 0)
 
 Colours = npt.NDArray[np.uint8]
@@ -77,7 +78,7 @@ def _lines(account: Account) -> list[tuple[str, int, tuple[int, int, int]]]:
     moment = stamp(account.made_at)
     lines = [
         (PURPOSE.upper(), 22, WARNING),
-        (f"{account.title}: {account.conclusion}", 26, INK),
+        (f"{account.title}: {account.conclusion}"[:64], 26, INK),
     ]
     for each in account.statements:
         name = each.label.replace("_", " ")
@@ -85,6 +86,7 @@ def _lines(account: Account) -> list[tuple[str, int, tuple[int, int, int]]]:
     if account.changed:
         said = account.changed.get("label") or account.changed.get("assessment", "")
         lines.append((f"assessed by a clinician: {said.replace('_', ' ')}"[:80], 18, WARNING))
+    lines += [(remark[:90], 18, INK) for remark in account.remarks[:MAX_REMARKS]]
     lines += [
         (f"threshold {answer.threshold:g}  |  {answer.task} {answer.version}  |  {moment:%Y-%m-%d %H:%M:%S}", 14, INK),
         (answer.notice[:110], 14, INK),

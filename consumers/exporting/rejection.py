@@ -1,6 +1,8 @@
 """The rejection note of a withdrawn result: a Key Object Selection (IHE IOCM) that names what is not to be used."""
 
 import copy
+from collections.abc import Sequence
+from uuid import UUID
 
 from highdicom import ko
 from pydicom.dataset import Dataset
@@ -15,9 +17,9 @@ from schemas import ids
 SERIES_NUMBER = 9702
 
 
-def build(account: Account, source: SourceImage, changes: list[str]) -> Dataset:
-    """The note over the first report and picture, and over those of each assessment in `changes`."""
-    rejected = [each for change in ["", *changes] for each in _told(account, change, source)]
+def build(account: Account, source: SourceImage, told: Sequence[UUID]) -> Dataset:
+    """The note over report and picture of each revision in `told`."""
+    rejected = [each for report in told for each in _told(report, source)]
     made = ko.KeyObjectSelectionDocument(
         evidence=rejected,
         content=ko.KeyObjectSelection(
@@ -40,13 +42,13 @@ def build(account: Account, source: SourceImage, changes: list[str]) -> Dataset:
     return made
 
 
-def _told(account: Account, change: str, source: SourceImage) -> list[Dataset]:
-    """Stand-ins for the report and the picture of one telling."""
+def _told(report: UUID, source: SourceImage) -> list[Dataset]:
+    """Stand-ins for the report and the picture of one revision."""
     found = []
     for what, sop_class in (("sr", Comprehensive3DSRStorage), ("sc", SecondaryCaptureImageStorage)):
         each = copy.deepcopy(source.stand_in)
         each.SOPClassUID = sop_class
-        each.SOPInstanceUID = ids.own_uid(what, str(account.result.result_id), change)
-        each.SeriesInstanceUID = ids.own_uid(f"{what} series", str(account.result.result_id), change)
+        each.SOPInstanceUID = ids.own_uid(what, str(report), "")
+        each.SeriesInstanceUID = ids.own_uid(f"{what} series", str(report), "")
         found.append(each)
     return found

@@ -1,5 +1,6 @@
 """A result as a DICOM structured report: Comprehensive 3D SR after TID 1500 (PS3.16), unverified and preliminary."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -23,18 +24,22 @@ PRESENCES: dict[Presence, Code] = {
 CONCLUSION = Code("121077", "DCM", "Conclusion")
 
 
-def build(account: Account, source: SourceImage) -> Dataset:
-    """The report of a result; an amended one, and one of a later revision, names its predecessor."""
+def build(account: Account, source: SourceImage, others: Sequence[SourceImage] = ()) -> Dataset:
+    """The report of a study; one of a later revision names its predecessor. `others` are its other images."""
     observed = sr.ObservationContext(observer_device_context=_device(account))
     image = source.stand_in
     content = sr.MeasurementReport(
         observation_context=observed,
         procedure_reported=_procedure(source),
-        imaging_measurements=[_group(account, statement, image) for statement in account.statements],
+        imaging_measurements=[
+            group
+            for each, shown in zip((account, *account.others), (source, *others), strict=True)
+            for group in _groups(each, shown.stand_in, account)
+        ],
         title=Code("126000", "DCM", "Imaging Measurement Report"),
     )
     made = sr.Comprehensive3DSR(
-        evidence=[image],
+        evidence=[image, *(each.stand_in for each in others)],
         content=content,
         series_instance_uid=account.uid("sr series"),
         series_number=SERIES_NUMBER,
@@ -65,10 +70,48 @@ def date(made: Dataset, moment: datetime) -> None:
         equipment.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S.%f%z")
 
 
-def _group(account: Account, statement: Statement, image: Dataset) -> sr.MeasurementsAndQualitativeEvaluations:
+def _groups(account: Account, image: Dataset, whole: Account) -> list[sr.MeasurementsAndQualitativeEvaluations]:
+    """What is said of one image of the study: a group a finding, or one that says why there is none."""
+    if not account.answered:
+        return [_unanswered(account, image)]
+    if whole.incomplete:
+        summary = codes.PARTLY_WITH if account.found else codes.PARTLY_WITHOUT
+    else:
+        summary = codes.SUCCEEDED_WITH if account.found else codes.SUCCEEDED_WITHOUT
+    return [_group(account, statement, image, summary) for statement in account.statements]
+
+
+def _unanswered(account: Account, image: Dataset) -> sr.MeasurementsAndQualitativeEvaluations:
+    """TID 1501 without a measurement: the run's outcome, and the reason as a code of ours with the sentence as text."""
+    answer = account.result.answer
+    code = (account.code or account.outcome or "refused").upper()[:16]
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=UID(ids.own_uid("tracking", str(account.result.result_id), "")), identifier=account.result.task
+        ),
+        algorithm_id=sr.AlgorithmIdentification(
+            name=account.result.task,
+            version=answer.version,
+            family=codes.ARTIFICIAL_INTELLIGENCE,
+            manufacturer=MANUFACTURER,
+        ),
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(codes.OUTCOME, codes.NONE_SUCCEEDED),
+            sr.QualitativeEvaluation(codes.REASON, Code(code, codes.OWN_SCHEME, account.reason[:64])),
+        ],
+        source_images=[
+            sr.SourceImageForMeasurementGroup(
+                referenced_sop_class_uid=image.SOPClassUID, referenced_sop_instance_uid=image.SOPInstanceUID
+            )
+        ],
+    )
+
+
+def _group(
+    account: Account, statement: Statement, image: Dataset, summary: Code
+) -> sr.MeasurementsAndQualitativeEvaluations:
     """TID 1501: one finding of the whole image, with what found it, how sure it is, and what became of the run."""
     answer = account.result.answer
-    summary = codes.SUCCEEDED_WITH if account.found else codes.SUCCEEDED_WITHOUT
     evaluations = [
         sr.QualitativeEvaluation(codes.PRESENCE, PRESENCES[statement.presence]),
         sr.QualitativeEvaluation(codes.OUTCOME, summary),

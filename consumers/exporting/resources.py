@@ -3,9 +3,10 @@
 Plain mappings for one transaction Bundle of PUTs, so that a second telling changes nothing.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import uuid5
 
 from pydicom.sr.coding import Code
 
@@ -33,9 +34,10 @@ Resource = dict[str, Any]
 
 def bundle(account: Account, source: SourceImage, *, withdrawn: bool = False) -> Resource:
     """The transaction; a withdrawn result is entered in error, an assessed one corrected."""
-    observations = [_observation(account, each, source, withdrawn) for each in account.statements]
+    told = [account, *(replace(each, changed={}) for each in account.others)]
+    observations = [_observation(each, said, source, withdrawn) for each in told for said in each.statements]
     made = [_device(account), *observations, _report(account, source, observations, withdrawn)]
-    if account.change:
+    if account.changed:
         made.append(_provenance(account, observations))
     return {
         "resourceType": "Bundle",
@@ -49,11 +51,11 @@ def bundle(account: Account, source: SourceImage, *, withdrawn: bool = False) ->
 
 def _observation(account: Account, statement: Statement, source: SourceImage, withdrawn: bool) -> Resource:
     answer = account.result.answer
-    status = "entered-in-error" if withdrawn else "corrected" if account.change else "preliminary"
+    status = "entered-in-error" if withdrawn else "corrected" if account.changed else "preliminary"
     found: Resource = {
         "resourceType": "Observation",
         "id": _id(account, "observation", statement.label),
-        "identifier": [_uid(ids.own_uid("tracking", str(account.result.result_id), statement.label))],
+        "identifier": [_uid(ids.own_uid("tracking", str(account.identity), statement.label))],
         "status": status,
         "category": [_concept_of("http://terminology.hl7.org/CodeSystem/observation-category", "imaging", "Imaging")],
         "code": _concept(codes.of_label(statement.label)),
@@ -83,10 +85,10 @@ def _observation(account: Account, statement: Statement, source: SourceImage, wi
 
 
 def _report(account: Account, source: SourceImage, observations: list[Resource], withdrawn: bool) -> Resource:
-    status = "entered-in-error" if withdrawn else "amended" if account.change else "preliminary"
+    status = "entered-in-error" if withdrawn else "amended" if account.changed else "preliminary"
     found: Resource = {
         "resourceType": "DiagnosticReport",
-        "id": str(account.result.result_id),
+        "id": str(account.identity),
         "identifier": [
             _uid(ids.own_uid("sr", str(account.result.result_id), "")),
         ],
@@ -98,7 +100,7 @@ def _report(account: Account, source: SourceImage, observations: list[Resource],
         "issued": _time(account.made_at),
         "imagingStudy": [_study(source)],
         "result": [{"reference": f"Observation/{each['id']}"} for each in observations],
-        "conclusion": f"{PURPOSE}: {account.title}: {account.conclusion}",
+        "conclusion": "; ".join([f"{PURPOSE}: {account.title}: {account.conclusion}", *account.remarks]),
         "conclusionCode": [
             _concept(codes.of_label(each.label)) for each in account.statements if each.presence == "present"
         ],
@@ -126,7 +128,7 @@ def _provenance(account: Account, observations: list[Resource]) -> Resource:
     """Who stands behind the correction: a clinician, whose name stays here; the pseudonym is in the override."""
     return {
         "resourceType": "Provenance",
-        "id": _id(account, "provenance", account.change),
+        "id": _id(account, "provenance", str(account.result.result_id)),
         "target": [{"reference": f"Observation/{each['id']}"} for each in observations],
         "recorded": _time(account.told_at),
         "activity": _concept_of("http://terminology.hl7.org/CodeSystem/v3-DataOperation", "UPDATE", "revise"),
@@ -170,8 +172,7 @@ def _device_id(account: Account) -> str:
 
 
 def _id(account: Account, kind: str, name: str) -> str:
-    result: UUID = account.result.result_id
-    return str(uuid5(ids.NAMESPACE, f"fhir\n{kind}\n{result}\n{name}"))
+    return str(uuid5(ids.NAMESPACE, f"fhir\n{kind}\n{account.identity}\n{name}"))
 
 
 def _time(seconds: float) -> str:

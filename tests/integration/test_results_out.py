@@ -8,14 +8,16 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 import triton_models
 from adapters import bootstrap, dicom_reading, topics_admin
 from adapters.bootstrap import Services
-from adapters.database import Export, ImageIdentity
+from adapters.database import Export, ImageIdentity, Rules
+from adapters.database.instances import Instance
+from adapters.database.studies import Arrived
 from adapters.kafka import Message
 from adapters.pixels import blob_uri
 from adapters.receivers import open_receiver
@@ -27,7 +29,16 @@ from producers import store_request
 from producers.store_request import StoreRequest
 from schemas import envelope, ids, topics
 from schemas.errors import ReceiverAway
-from schemas.events import Base, ImageObserved, ResultAmended, ResultPublished, ResultWithdrawn
+from schemas.events import (
+    Base,
+    ImageObserved,
+    OutcomeDecided,
+    ResultAmended,
+    ResultAssessed,
+    ResultPublished,
+    ResultWithdrawn,
+)
+from schemas.studies import Quiet
 from tests.support import results_out
 from tests.support.results_out import SECONDS, Pacs, chest, chest_result
 
@@ -74,9 +85,25 @@ async def exporting(services: Services) -> AsyncIterator[None]:
 
 
 async def visible(
-    services: Services, result: ResultPublished, image: bytes, destinations: tuple[str, ...] | None = None
+    services: Services,
+    result: ResultPublished,
+    image: bytes,
+    destinations: tuple[str, ...] | None = None,
+    study: str = "",
 ) -> None:
-    """The result is visible and its image is stored, routed to these destinations."""
+    """The result is visible and its image is stored, in a study of its own, routed to these destinations."""
+    await services.database.record([result.answer])
+    await stored(services, result, image, destinations, study)
+
+
+async def stored(
+    services: Services,
+    result: ResultPublished,
+    image: bytes,
+    destinations: tuple[str, ...] | None = None,
+    study: str = "",
+) -> None:
+    """The image is stored and prepared, and its sender is done with the study."""
     uri = blob_uri("pixels", ids.sha256_hex(image))
     await services.store.put(uri, image, durable=False)
     answer = result.answer
@@ -84,14 +111,55 @@ async def visible(
         event_id=answer.event_id,
         object_id=answer.object_id,
         subject_id=answer.subject_id,
-        study_id="stu-1",
+        study_id=study or f"stu-{answer.object_id}",
         blob_uri=uri,
         modality="DX",
         destinations=destinations,
         observed_at=datetime.fromtimestamp(answer.hops["observed"], UTC),
     )
     await services.database.note_images([identity])
-    await services.database.record([answer])
+    await closed(services, identity)
+
+
+async def closed(services: Services, image: ImageIdentity) -> None:
+    """The ledger has the image and closes the study."""
+    assert image.observed_at is not None
+    header = Instance(
+        event_id=image.event_id,
+        study_id=image.study_id,
+        subject_id=image.subject_id,
+        study_instance_uid="1.2.3",
+        series_instance_uid="1.2.3.4",
+        sop_instance_uid=image.object_id,
+        sop_class_uid=results_out.DX,
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        modality="DX",
+        patient_id="",
+        patient_name="",
+        accession_number="",
+        study_date="",
+        blob_uri=image.blob_uri,
+        size_bytes=1,
+        attributes={},
+        observed_at=image.observed_at,
+    )
+    arrived = Arrived(image.study_id, "MODALITY", image.object_id, image.event_id, image.observed_at)
+    await services.database.archive.take([header], [arrived], [], Quiet(0.0, 0.0))
+
+
+async def amend(services: Services, result: ResultPublished, label: str) -> None:
+    """A clinician says something else of a result."""
+    said = ResultAssessed(
+        override_id=uuid4(),
+        result_id=result.result_id,
+        clinician_id="c",
+        verdict="rejected",
+        label=label,
+        assessed_at=datetime.now(UTC),
+    )
+    rules = {result.task: Rules(("normal", "pneumonia"), 500)}
+    (assessed,) = await services.database.assess([said], rules)
+    assert not assessed.problem
 
 
 async def say(services: Services, event: Base, id: str) -> None:
@@ -105,8 +173,8 @@ async def say(services: Services, event: Base, id: str) -> None:
     await services.publisher.publish_many([Message(topic, result.subject_id.encode(), headers, value)])
 
 
-async def over(services: Services, result: UUID, rows: int) -> list[Export]:
-    """The rows of a result, oldest first, once there are so many and none waits."""
+async def over(services: Services, result: UUID | None, rows: int) -> list[Export]:
+    """The rows of a result (of all where none is named), oldest first, once there are so many and none waits."""
     async with asyncio.timeout(SECONDS):
         while True:
             found = await services.database.exports(result=result)
@@ -138,6 +206,7 @@ async def test_a_result_its_correction_and_its_withdrawal_reach_the_pacs_once(se
             await say(services, result, str(result.result_id))
         (sent,) = await over(services, result.result_id, 1)
         assert (sent.state, sent.action, len(sent.sent)) == ("confirmed", "publish", 2)
+        await amend(services, result, "normal")
         await say(services, ResultAmended(**same, changed=changed, reason="assessed"), "amended-1")
         await over(services, result.result_id, 2)
         await services.database.withdraw(result.result_id, by_whom="tester", why="wrong patient")
@@ -163,6 +232,61 @@ async def test_a_result_its_correction_and_its_withdrawal_reach_the_pacs_once(se
     assert held == {uid for row in rows for uid in row.sent}
     for file in pacs.files():
         assert claimed(file) == [route.NotClaimed("*", "the object was made by this system")]
+
+
+async def test_a_study_is_one_report_that_a_late_image_replaces_and_a_refusal_is_told(
+    services: Services, pacs: Pacs
+) -> None:
+    """CC20, CC10: two views, one report of both; then revision 2; and a study that was refused says why."""
+    before = {each["SOPInstanceUID"] for each in pacs.tags("instances")}
+    whole = {"StudyInstanceUID": "1.2.826.0.1.3680043.8.498.20.2", "AccessionNumber": "ACC20"}
+    first, second, late = chest_result(20), chest_result(21, probability=0.6), chest_result(22, probability=0.95)
+    for number, result in ((20, first), (21, second)):
+        await visible(services, result, chest(number, **whole), study="stu-two")
+    refused = chest_result(23)
+    await stored(services, refused, chest(23))
+    decided = OutcomeDecided(
+        event_id=refused.answer.event_id,
+        task=results_out.CHEST,
+        fate="refused",
+        reason="image quality: it is turned",
+        code="rotated",
+        object_id=refused.object_id,
+    )
+    await services.database.decide([decided])
+    async with exporting(services):
+        for result in (first, second):
+            await say(services, result, str(result.result_id))
+        (told,) = await over(services, second.result_id, 1)
+        assert [each.export_id for each in await services.database.exports(result=first.result_id)] == [told.export_id]
+        await visible(services, late, chest(22, **whole), study="stu-two")
+        await say(services, late, str(late.result_id))
+        (again,) = await over(services, late.result_id, 1)
+        await over(services, None, 3)
+    assert (told.state, again.state, len(told.sent)) == ("confirmed", "confirmed", 2)
+    reports = [read for file in pacs.files() if (read := dicom_reading.open_dicom(file).dataset).Modality == "SR"]
+    new = {str(read.SOPInstanceUID): read for read in reports if read.SOPInstanceUID not in before}
+    revisions = [new.pop(uid) for row in (told, again) for uid in row.sent if uid in new]
+    assert [views(read) for read in revisions] == [
+        {first.object_id, second.object_id},
+        {first.object_id, second.object_id, late.object_id},
+    ]
+    (replaced,) = revisions[1].PredecessorDocumentsSequence
+    named = replaced.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+    assert named == revisions[0].SOPInstanceUID
+    (why,) = new.values()
+    assert views(why) == {refused.object_id}
+    assert "No algorithms succeeded; without findings" in str(why)
+    assert "image quality: it is turned" in str(why)
+
+
+def views(report: Any) -> set[str]:
+    """The images that a report refers to."""
+    return {
+        str(item.ReferencedSOPInstanceUID)
+        for series in report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
 
 
 def claimed(file: bytes) -> list[route.Claim]:

@@ -9,23 +9,44 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-import msgspec
+import highdicom
 import pytest
 
 import triton_models
-from adapters.database import Export, ExportState, Followable, StoredImage, StoredResult
+from adapters.database import Export, ExportAction, ExportState, StoredResult
+from adapters.database.study_reports import StudyReport, View
 from adapters.fakes.blobs import FakeBlobs
 from adapters.fakes.clock import FakeClock
 from adapters.receivers import Parcel, Receipt, open_receiver
 from adapters.settings import Destination, ExportSettings
 from consumers.deliveries import Deliveries
-from consumers.exporting import account, package
+from consumers.exporting import account, codes, package
 from schemas import ids
 from schemas.errors import ReceiverAway, ReceiverRefused, StoreUnavailable
 from tests.support.results_out import CHEST, chest, chest_result
 
+OF_STUDY = "1.2.826.0.1.3680043.8.498.1.2"
 CARDS = {CHEST: triton_models.discover()[CHEST].card}
 RESULT = chest_result(observed=1_700_000_000.0)
+VIEW = View(RESULT.object_id, RESULT.answer.event_id, "sub-1", "pixels/1", "answered", RESULT.result_id)
+
+
+def report(revision: int = 1, follows: UUID | None = None, **changes: Any) -> StudyReport:
+    """What is told of the study of that result."""
+    values: dict[str, Any] = {
+        "report_id": uuid4(),
+        "study_id": "stu-1",
+        "task": CHEST,
+        "revision": revision,
+        "digest": "",
+        "decision": "finding",
+        "views": (VIEW,),
+        "changed": {},
+        "follows": follows,
+        "made_at": datetime.fromtimestamp(1_700_000_000, UTC),
+        **changes,
+    }
+    return StudyReport(**values)
 
 
 class Queue:
@@ -33,9 +54,10 @@ class Queue:
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
+        self.reports = [report()]
         self.row = Export(
             export_id=uuid4(),
-            result_id=RESULT.result_id,
+            result_id=self.reports[0].report_id,
             task=CHEST,
             object_id=RESULT.object_id,
             subject_id="sub-1",
@@ -47,8 +69,7 @@ class Queue:
             next_at=clock.now(),
         )
         self.stored: StoredResult | None = StoredResult(RESULT, clock.now(), None, None)
-        self.told: list[tuple[str, str, list[str]]] = []
-        self.media_type = "application/dicom"
+        self.told: set[UUID] = set()
 
     async def claim_exports(self, limit: int, lease: timedelta) -> list[Export]:
         now = self.clock.now()
@@ -64,7 +85,7 @@ class Queue:
         self.row = replace(self.row, next_at=until, reason=reason, refusals=refusals)
 
     async def delivered(self, result: UUID, destination: str) -> list[tuple[str, str, list[str]]]:
-        return self.told
+        return [("publish", "", ["1.2.3"])] if result in self.told else []
 
     async def waiting_exports(self) -> int:
         return int(self.row.state == "waiting")
@@ -72,19 +93,16 @@ class Queue:
     async def result(self, result_id: UUID) -> StoredResult | None:
         return self.stored
 
-    async def followable(self, result_ids: Sequence[UUID]) -> dict[UUID, Followable]:
-        image = StoredImage(
-            event_id=RESULT.answer.event_id,
-            object_id=RESULT.object_id,
-            subject_id="sub-1",
-            study_id="stu-1",
-            blob_uri="pixels/1",
-            modality="DX",
-            sender="MODALITY",
-            observed_at=datetime.fromtimestamp(1_700_000_000, UTC),
-            media_type=self.media_type,
-        )
-        return {RESULT.result_id: Followable(RESULT.result_id, withdrawn=False, superseded=False, image=image)}
+    async def study_report(self, report: UUID) -> StudyReport | None:
+        return next((each for each in self.reports if each.report_id == report), None)
+
+    async def study_report_chain(self, report: UUID) -> list[StudyReport]:
+        return self.reports
+
+    def again(self, action: ExportAction = "publish", about: int = 0) -> None:
+        """The row waits once more, for the report of that place."""
+        result = self.reports[about].report_id
+        self.row = replace(self.row, action=action, result_id=result, state="waiting", next_at=self.clock.now())
 
 
 class Node:
@@ -162,33 +180,79 @@ async def test_a_refusal_is_asked_three_times_and_an_unexpected_error_harms_nobo
 
 async def test_what_was_withdrawn_or_never_left_is_not_sent(desk: Desk) -> None:
     """A withdrawn result stays at home; so does the withdrawal of what nobody there has."""
-    assert desk.queue.stored is not None
-    desk.queue.stored = replace(desk.queue.stored, withdrawn_at=desk.clock.now())
-    await desk.until_over()
-    assert desk.queue.row.state == "cancelled"
-    desk.queue.row = replace(desk.queue.row, action="withdraw", state="waiting", next_at=desk.clock.now())
+    desk.queue.reports = [replace(desk.queue.reports[0], withdrawn_at=desk.clock.now())]
     await desk.until_over()
     assert (desk.queue.row.state, desk.node.got) == ("cancelled", [])
-    desk.queue.told = [("publish", "", ["1.2.3"])]
-    desk.queue.row = replace(desk.queue.row, state="waiting", next_at=desk.clock.now())
+    desk.queue.again("withdraw")
+    await desk.until_over()
+    assert (desk.queue.row.state, desk.node.got) == ("cancelled", [])
+    desk.queue.told = {desk.queue.reports[0].report_id}
+    desk.queue.again("withdraw")
     await desk.until_over()
     assert desk.queue.row.state == "confirmed"
     assert [each.Modality for each in desk.node.got[0].objects] == ["KO"]
 
 
-async def test_a_later_revision_refers_to_the_report_before_only_where_that_was_sent(desk: Desk) -> None:
-    """A new content of the object is a new report in the same study, and the old one stays."""
-    earlier = chest_result(2).result_id
-    later = msgspec.structs.replace(RESULT, revision=2, supersedes=earlier)
-    desk.queue.stored = StoredResult(later, desk.clock.now(), None, None)
+async def test_a_later_revision_refers_to_the_one_before_where_that_was_sent_and_replaces_it_where_not(
+    desk: Desk,
+) -> None:
+    """CC20: a late image is a new report in the same study; what was told stays, what was not does not leave."""
+    first = desk.queue.reports[0]
+    desk.queue.reports.append(report(2, first.report_id))
+    await desk.until_over()
+    assert (desk.queue.row.state, desk.node.got) == ("cancelled", [])
+    desk.queue.again(about=1)
     await desk.until_over()
     assert "PredecessorDocumentsSequence" not in desk.node.got[0].objects[0]
-    desk.queue.told = [("publish", "", ["1.2.3"])]
-    desk.queue.row = replace(desk.queue.row, state="waiting", next_at=desk.clock.now())
+    desk.queue.told = {first.report_id}
+    desk.queue.again(about=1)
     await desk.until_over()
     (before,) = desk.node.got[1].objects[0].PredecessorDocumentsSequence
     (named,) = before.ReferencedSeriesSequence[0].ReferencedSOPSequence
-    assert named.ReferencedSOPInstanceUID == ids.own_uid("sr", str(earlier), "")
+    assert named.ReferencedSOPInstanceUID == ids.own_uid("sr", str(first.report_id), "")
+
+
+async def test_a_refused_image_leaves_with_its_reason_beside_one_that_was_answered(desk: Desk) -> None:
+    """CC20: a radiologist sees why there is no finding; the run's outcome says that not all succeeded."""
+    refused = replace(VIEW, object_id="1.2.3", blob_uri="pixels/2", status="refused", result=None, code="rotated")
+    desk.store.objects["pixels/2"] = chest(2, StudyInstanceUID=OF_STUDY)
+    views = (VIEW, replace(refused, reason="image quality: it is turned"))
+    desk.queue.reports = [replace(desk.queue.reports[0], views=views)]
+    await desk.until_over()
+    made, picture = desk.node.got[0].objects
+    said = str(made)
+    assert "Not all algorithms succeeded; with findings" in said
+    assert "No algorithms succeeded; without findings" in said
+    assert "image quality: it is turned" in said
+    referred = [
+        item.ReferencedSOPInstanceUID
+        for series in made.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    ]
+    assert len(referred) == 2
+    conclusion = desk.node.got[0].bundle["entry"][-1]["resource"]["conclusion"]
+    assert conclusion.endswith("image 2 of 2: refused (image quality: it is turned)")
+    desk.queue.reports = [replace(desk.queue.reports[0], views=views[1:], decision="refused")]
+    desk.queue.again()
+    await desk.until_over()
+    alone, other = desk.node.got[1].objects
+    assert [each.value for each in _codes(alone)] == ["111245", "ROTATED"]
+    assert (other.pixel_array[-40:] != picture.pixel_array[-40:]).any()
+    assert (
+        desk.node.got[1].bundle["entry"][-1]["resource"]["conclusion"].endswith("refused (image quality: it is turned)")
+    )
+
+
+def _codes(made: Any) -> list[Any]:
+    """What the qualitative evaluations of a report say."""
+    read = highdicom.sr.Comprehensive3DSR.from_dataset(made)
+    assert isinstance(read.content, highdicom.sr.MeasurementReport)
+    return [
+        each.value
+        for group in read.content.get_image_measurement_groups()
+        for name in (codes.OUTCOME, codes.REASON)
+        for each in group.get_qualitative_evaluations(name=name)
+    ]
 
 
 async def test_a_store_that_is_away_is_not_the_rows_fault(desk: Desk) -> None:
@@ -199,13 +263,6 @@ async def test_a_store_that_is_away_is_not_the_rows_fault(desk: Desk) -> None:
     desk.store.down = False
     await desk.until_over()
     assert (desk.queue.row.state, desk.queue.row.refusals) == ("confirmed", 0)
-
-
-async def test_a_picture_of_no_study_is_not_sent(desk: Desk) -> None:
-    """Uploads of ears have no study that a PACS could put a report into."""
-    desk.queue.media_type = "image/jpeg"
-    await desk.until_over()
-    assert desk.queue.row.state == "cancelled"
 
 
 class Server(BaseHTTPRequestHandler):

@@ -2,10 +2,13 @@
 
 import io
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import highdicom
+import msgspec
 import pydicom
 import pytest
 from fhir.resources.R4B.bundle import Bundle
@@ -164,12 +167,15 @@ def test_an_assessment_amends_the_report_and_a_withdrawal_rejects_it() -> None:
     result = chest_result(observed=1.79e9)
     first = package.told(account.of_result(result, CARD), chest())
     changed = {"assessment": "rejected", "label": "normal"}
-    later = account.of_result(result, CARD, told_at=1.79e9 + 60, change="o1", changed=changed)
-    amended = package.told(later, chest())
+    second = msgspec.structs.replace(result, result_id=uuid4())
+    # One thing, two revisions of what is told of it.
+    later = account.of_result(second, CARD, told_at=1.79e9 + 60, changed=changed, follows=result.result_id)
+    amended = package.told(replace(later, thing=result.result_id), chest())
     before = amended.objects[0].PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
     assert before.ReferencedSOPInstanceUID == first.objects[0].SOPInstanceUID
     assert values(amended.objects[0], "Disagreement with prior findings") == ["Normal"]
-    gone = package.taken_back(account.of_result(result, CARD, told_at=1.79e9 + 90), chest(), ["o1"])
+    both = [result.result_id, second.result_id]
+    gone = package.taken_back(account.of_result(result, CARD, told_at=1.79e9 + 90), chest(), both)
     (note,) = gone.objects
     assert note.ConceptNameCodeSequence[0].CodeValue == "113001"
     rejected = {
@@ -193,11 +199,11 @@ def test_an_assessment_amends_the_report_and_a_withdrawal_rejects_it() -> None:
 def test_other_programs_find_no_fault_with_the_objects(tmp_path: Path) -> None:
     """CC20: dciodvfy has no errors, dsr2html shows the report."""
     result = chest_result(observed=1.79e9)
-    amended = account.of_result(result, CARD, change="o1", changed={"assessment": "rejected", "label": "pneumonia"})
+    amended = account.of_result(result, CARD, changed={"assessment": "rejected", "label": "pneumonia"})
     made = [
         *package.told(account.of_result(result, CARD), chest()).objects,
         *package.told(amended, chest()).objects,
-        *package.taken_back(account.of_result(result, CARD), chest(), []).objects,
+        *package.taken_back(account.of_result(result, CARD), chest(), [result.result_id]).objects,
     ]
     for number, each in enumerate(made):
         path = tmp_path / f"{number}.dcm"
