@@ -1,4 +1,4 @@
-"""SIGKILL of `exports` while it files and while it sends: each result is at its destination exactly once."""
+"""SIGKILL of `exports` while it files and while it sends: each study is at its destination exactly once."""
 
 import json
 import os
@@ -24,10 +24,13 @@ DESTINATION = "pacs-of-the-test"
 TOPIC = topics.results_topic(IMAGE_TASK)
 
 
-def test_each_result_is_at_its_destination_exactly_once_when_exports_is_killed(
+def test_each_study_is_at_its_destination_exactly_once_when_exports_is_killed(
     plant: Plant, oracle: Oracle, tmp_path: Path
 ) -> None:
-    """CC20, S4: killed before an offset is noted, then in the middle of sending; repeats are the same objects."""
+    """CC20, S4: killed before an offset is noted, then in the middle of sending; repeats are the same objects.
+
+    Each image is a study of its own here.
+    """
     pass_over(plant)
     sent = Acknowledged()
     send_images(plant, xrays(IMAGES, tmp_path), sent)
@@ -45,7 +48,7 @@ def test_each_result_is_at_its_destination_exactly_once_when_exports_is_killed(
         let_leases_end(plant)
         with exporting(plant, pacs.destination):
             done = [("publish", "confirmed")] * IMAGES
-            await_condition(lambda: [row[:2] for row in rows(plant)] == done, 90.0, "every result left")
+            await_condition(lambda: [row[:2] for row in rows(plant)] == done, 90.0, "every study left")
         held = [each["SOPInstanceUID"] for each in pacs.tags("instances")]
     told = [uid for row in rows(plant) for uid in json.loads(row[2])]
     assert len(held) == len(told) == 2 * IMAGES, "a report and a picture for each"
@@ -79,7 +82,8 @@ def exporting(plant: Plant, pacs: Destination, **more: str) -> Iterator["subproc
 
 
 def pass_over(plant: Plant) -> None:
-    """The group of `exports` begins after what other tests left on the topic."""
+    """The group of `exports` begins after what other tests left on the topic, and with no study of theirs."""
+    plant.sql("DELETE FROM study_marks")
     consumer = KafkaConsumer(
         bootstrap_servers=plant.settings.kafka.bootstrap_servers.split(","),
         group_id="clinstream.exports",

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 
 STATEMENTS: tuple[str, ...] = (
     # A mark stays until everything of the study has ended; `number` grows with each mark, so that none is lost that
