@@ -78,11 +78,7 @@ def judged(everyone: Sequence[Person], days: float | None) -> Judged:
         own = one.said[late].astype(np.float64)
         if fitted.vector:
             added = personal.correction(one.rows[late], fitted.vector, one.times_s[late])
-            factors = personal.ends(fitted.vector, one.times_s[late])
-            middle = own[:, :, 1] + added
-            own[:, :, 0] = middle - (own[:, :, 1] - own[:, :, 0]) * factors[:, :1]
-            own[:, :, 2] = middle + (own[:, :, 2] - own[:, :, 1]) * factors[:, 1:]
-            own[:, :, 1] = middle
+            own = personal.shifted(one.said[late], added, personal.ends(fitted.vector, one.times_s[late]))
         found.append((one.truth[late], one.said[late], own.astype(np.float32), one.rows[late, 0]))
         hours.append(one.times_s[late] % 86_400 / 3600)
         numbers.append(np.full(len(one.times_s[late]), number))

@@ -72,15 +72,16 @@ def fit(rows: Rows, truth: Rows, said: Rows, times_s: Floats) -> Fitted:
     """The vector of one wearer from windows in the order of time, or why there is none.
 
     `rows` [n, >= 36] as prepared, `truth` mg/dL [n, horizons] (NaN: unknown), `said` [n, horizons, 3] as the model says
-    it to everybody. The last fifth judges: a vector that does not lower the error there is not deployed; what is
-    deployed is fitted on all windows, the ends of its interval by the time of day among them.
+    it to everybody. The last fifth judges: a correction that does not lower the error there is left at zero, ends of
+    the interval by the time of day that do not make it better (its score) are left at one, and where neither helps
+    nothing is deployed. What is deployed is fitted on all windows.
     """
     expected = said[:, :, 1]
     cut = int(len(rows) * (1 - JUDGED_SHARE))
     if len(rows) < LEAST_WINDOWS or cut <= APART:
         return Fitted("skipped: insufficient data", (), len(rows), {})
-    late = slice(cut, None)
-    trial = _ridge(rows[: cut - APART], truth[: cut - APART], expected[: cut - APART], times_s[: cut - APART])
+    early, late, nothing = slice(0, cut - APART), slice(cut, None), np.zeros(VECTOR)
+    trial = _ridge(rows[early], truth[early], expected[early], times_s[early])
     bent = expected[late] + correction(rows[late], trial, times_s[late])
     before, after = _error(truth[late], expected[late]), _error(truth[late], bent)
     at = HORIZONS_MINUTES.index(60)
@@ -89,10 +90,21 @@ def fit(rows: Rows, truth: Rows, said: Rows, times_s: Floats) -> Fitted:
         "rmse_60_after": round(float(after[at]), 3),
         "gain": round(1 - float(np.nanmean(after / before)), 4),
     }
-    if not metrics["gain"] >= LEAST_GAIN:
+    bends = metrics["gain"] >= LEAST_GAIN
+    vector = trial if bends else nothing
+    moved = _ends(truth[early], said[early], correction(rows[early], vector, times_s[early]), times_s[early])
+    added = correction(rows[late], vector, times_s[late])
+    tried = ends(np.concatenate([vector, moved.ravel()]).tolist(), times_s[late])
+    own = _score(truth[late], shifted(said[late], added, tried))
+    plain = _score(truth[late], shifted(said[late], added, np.ones_like(tried)))
+    metrics["interval_gain"] = round(1 - own / plain, 4) if plain > 0 else 0.0
+    moves = metrics["interval_gain"] >= LEAST_GAIN
+    if not (bends or moves):
         return Fitted("rejected: no improvement", (), len(rows), metrics)
-    vector = _ridge(rows, truth, expected, times_s)
-    moved = _ends(truth, said, correction(rows, vector, times_s), times_s)
+    vector = _ridge(rows, truth, expected, times_s) if bends else nothing
+    moved = np.ones((2, TIMES_OF_DAY))
+    if moves:
+        moved = _ends(truth, said, correction(rows, vector, times_s), times_s)
     whole = np.concatenate([vector, moved.ravel()])
     return Fitted("deployed", tuple(round(float(value), 5) for value in whole), len(rows), metrics)
 
@@ -110,6 +122,21 @@ def ends(vector: Sequence[float], times_s: Floats) -> Floats:
     share = at - before
     found: Floats = (known[:, before % TIMES_OF_DAY] * (1 - share) + known[:, (before + 1) % TIMES_OF_DAY] * share).T
     return found
+
+
+def shifted(said: Rows, added: Floats, factors: Floats) -> Floats:
+    """What the model says, with the expected value moved and the ends by these factors from it [n, horizons, 3]."""
+    low, middle, high = np.moveaxis(said.astype(np.float64), 2, 0)
+    moved = middle + added
+    return np.stack([moved - (middle - low) * factors[:, :1], moved, moved + (high - middle) * factors[:, 1:]], axis=2)
+
+
+def _score(truth: Rows, said: Floats) -> float:
+    """The mean interval score in typical changes: width, and what lies beyond an end by the tail's weight."""
+    low, _, high = np.moveaxis(said, 2, 0)
+    beyond = np.maximum(low - truth, 0) + np.maximum(truth - high, 0)
+    scores = (high - low + beyond * 2 / (1 - COVERAGE)) / UNITS
+    return float(np.nanmean(np.where(np.isnan(truth), np.nan, scores)))
 
 
 def _ends(truth: Rows, said: Rows, added: Floats, times_s: Floats) -> Floats:
