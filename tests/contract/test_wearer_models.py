@@ -1,5 +1,6 @@
 """Wearers' own models in PostgreSQL: nobody's is read in another's scope, one is active, windows bring it along."""
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from adapters.clock import SystemClock
-from adapters.database import Database, NewReading, Own, Taking, Wearer, WearerModel, WindowsMoved
+from adapters.database import Database, NewReading, Own, Taking, Wearer, WearerModel, WindowsMoved, wearer_models
 from adapters.database.engine import make_engine
 from adapters.fakes.clock import FakeClock
 from adapters.settings import Settings
@@ -193,3 +194,21 @@ async def test_the_trainer_fits_who_is_due_and_a_vector_that_fails_its_trial_is_
         (1, "deployed", False, 36),
     ]
     assert not await models.end_trial(MINE, 2, "deployed", {}), "what was rolled back stays so"
+
+
+async def test_two_trainers_note_one_attempt_and_one_that_dies_in_it_leaves_what_was_in_force(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GL12, GL13: both fit, the later notes nothing; retiring the one before and noting the next is one transaction."""
+    models = database.wearer_models
+    await database.take(Taking(uuid4(), {MINE: None}, at_night(SystemClock().now() - timedelta(days=5), 5), [], []))
+    clock = FakeClock((SystemClock().now() + timedelta(minutes=5)).timestamp())
+    both = [refitting.Refitting(models, Flat(), FakeReleases({MINE[0]: "2.0.0"}), clock) for _ in range(2)]
+    noted = await asyncio.gather(*(each.once() for each in both))
+    assert sum(len(each) for each in noted) == len(await models.of(MINE)) == 1
+    before = (await database.windows([MINE]))[MINE]
+    monkeypatch.setattr(wearer_models, "INSERT", text("SELECT 1 / (CAST(:number AS int) - CAST(:number AS int))"))
+    with pytest.raises(DBAPIError):
+        await models.add(MINE, made(2))
+    assert [(each.number, each.active) for each in await models.of(MINE)] == [(1, True)]
+    assert (await database.windows([MINE]))[MINE] == before
