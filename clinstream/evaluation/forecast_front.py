@@ -59,6 +59,8 @@ def show(model: Model, verdict: ForecastVerdict) -> None:
         "Second lines are 95 % intervals over people."
     )
     console.print(f"In the intervals: {verdict.coverage[0]:.3f}; by the newest reading in mg/dL: {ranges}.")
+    hours = "; ".join(f"{name} {figure[0]:.3f}" for name, figure in verdict.by_hour.items())
+    console.print(f"By the hour of the file's times: {hours}.")
     console.print(model.card.notice)
 
 

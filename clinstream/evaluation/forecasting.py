@@ -34,6 +34,8 @@ RANGES_MG_DL = {
     "from 250": (250.0, 1e9),
 }
 
+HOURS = {f"{first} to {first + 6} h": (first, first + 6) for first in range(0, 24, 6)}
+
 Floats = npt.NDArray[np.float64]
 Advance = Callable[[int], None]
 
@@ -42,8 +44,9 @@ Advance = Callable[[int], None]
 class ForecastVerdict:
     """What `evaluate` reports of a forecaster; figures by minutes ahead as (value, low, high), mg/dL where not a share.
 
-    `ratios` are the forecast's RMSE over that of `persistence` (the newest reading stays) and `linear`. `by_range`
-    is the coverage by what the newest reading was. Intervals count people; of one person alone they are NaN.
+    `ratios` are the forecast's RMSE over that of `persistence` (the newest reading stays) and `linear`. `by_range` is
+    the coverage by what the newest reading was, `by_hour` by when it was, on the clock of the file's times. Intervals
+    count people; of one person alone they are NaN.
     """
 
     model: str
@@ -61,6 +64,7 @@ class ForecastVerdict:
     coverage: Figure
     coverage_by_horizon: dict[int, Figure]
     by_range: dict[str, Figure]
+    by_hour: dict[str, Figure]
     left_out: Sequence[str]
     stride_minutes: float
     served_by: str
@@ -85,12 +89,17 @@ class ForecastVerdict:
             **{name: {str(at): _rounded(of[0]) for at, of in figures.items()} for name, figures in by_horizon.items()},
             "coverage": {level: _rounded(self.coverage[0])},
             "coverage_by_range": {name: _rounded(of[0]) for name, of in self.by_range.items()},
+            "coverage_by_hour": {name: _rounded(of[0]) for name, of in self.by_hour.items()},
             "intervals": {
                 **{
                     name: {str(at): [_rounded(of[1]), _rounded(of[2])] for at, of in figures.items()}
                     for name, figures in by_horizon.items()
                 },
                 "coverage": {level: [_rounded(bound) for bound in self.coverage[1:]]},
+                **{
+                    f"coverage_by_{what}": {name: [_rounded(of[1]), _rounded(of[2])] for name, of in found.items()}
+                    for what, found in (("range", self.by_range), ("hour", self.by_hour))
+                },
             },
             "people": self.people,
             "refused": self.refused,
@@ -122,6 +131,7 @@ class _Answered:
     points: list[Floats] = field(default_factory=list)
     straight: list[Floats] = field(default_factory=list)
     newest: list[Floats] = field(default_factory=list)
+    hours: list[Floats] = field(default_factory=list)
     people: list[npt.NDArray[np.int64]] = field(default_factory=list)
     refused: int = 0
 
@@ -156,6 +166,7 @@ async def judge(plan: Plan, client: Inference, served_by: str, advance: Advance 
             answered.truth.append(truth[kept])
             answered.straight.append(plan.baseline.forecast(rows[kept]))
             answered.newest.append(np.array([window[place].glucose_mg_dl[-1] for place in kept]))
+            answered.hours.append(np.array([window[place].times_s[-1] % 86_400 / 3600 for place in kept]))
             answered.people.append(person[kept])
         advance(len(window))
     if not answered.points:
@@ -204,7 +215,8 @@ def _points(finding: Finding) -> list[tuple[float, float, float]]:
 
 
 def _sum_up(plan: Plan, answered: _Answered, served_by: str) -> ForecastVerdict:
-    truth, people, newest = (np.concatenate(part) for part in (answered.truth, answered.people, answered.newest))
+    parts = (answered.truth, answered.people, answered.newest, answered.hours)
+    truth, people, newest, hours = (np.concatenate(part) for part in parts)
     low, middle, high = np.moveaxis(np.concatenate(answered.points), 2, 0)
     at = [list(plan.baseline.horizons_minutes).index(minutes) for minutes in REPORTED_MINUTES]
     straight = np.concatenate(answered.straight)[:, at]
@@ -241,6 +253,7 @@ def _sum_up(plan: Plan, answered: _Answered, served_by: str) -> ForecastVerdict:
         coverage=covered(np.ones(len(truth), dtype=np.bool_)),
         coverage_by_horizon=each(forecasts.coverage, low, high),
         by_range={name: covered(rows) for name, rows in inside.items()},
+        by_hour={name: covered((hours >= first) & (hours < last)) for name, (first, last) in HOURS.items()},
         left_out=plan.readings.left_out(),
         stride_minutes=plan.stride_minutes,
         served_by=served_by,

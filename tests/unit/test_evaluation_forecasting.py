@@ -101,3 +101,14 @@ def test_windows_that_the_model_refuses_say_why(tmp_path: Path) -> None:
     path = readings.write(tmp_path / "a.parquet", readings.table(readings=60, every_minutes=60))
     with pytest.raises(UserError, match=r"refused all .* windows: a forecast needs 3 readings"):
         judge(path)
+
+
+def test_coverage_is_told_by_the_hour_of_the_files_times(tmp_path: Path) -> None:
+    """GL6: six hours later every figure stands a quarter of the day further on."""
+    given = readings.table(people=2, readings=120)
+    later = given.with_columns(pl.col("timestamp") + pl.duration(hours=6))
+    now = list(judge(readings.write(tmp_path / "a.parquet", given))[0].by_hour.values())
+    then = judge(readings.write(tmp_path / "b.parquet", later))[0].json()["coverage_by_hour"].values()
+    rounded = [None if np.isnan(value) else round(value, 4) for value, _, _ in now]
+    assert list(then) == [*rounded[-1:], *rounded[:-1]]
+    assert any(value is not None and value > 0 for value in rounded)
