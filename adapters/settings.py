@@ -197,6 +197,7 @@ class Destination(BaseModel):
     """Where results are sent: a DICOM application entity, or a DICOMweb or FHIR server by its base URL.
 
     `confirm` asks the receiver afterwards whether it has them (C-FIND, QIDO-RS), where it answers such questions.
+    `presentation_state` adds a Grayscale Softcopy Presentation State that outlines the regions of a result.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -209,6 +210,7 @@ class Destination(BaseModel):
     url: str = ""
     authorization: SecretStr | None = None
     confirm: bool = True
+    presentation_state: bool = False
 
     @property
     def place(self) -> str:
@@ -228,7 +230,8 @@ class ExportSettings(_Section):
     model_config = SettingsConfigDict(env_prefix="CLINSTREAM_EXPORT_")
 
     destinations: dict[str, Destination] = Field(
-        default_factory=dict, description="JSON, name to kind, host, port, ae_title, calling_ae_title, url, confirm"
+        default_factory=dict,
+        description="JSON, name to kind, host, port, ae_title, calling_ae_title, url, confirm, presentation_state",
     )
     default: tuple[str, ...] | None = Field(
         default=None, description="JSON, names that results go to where nothing says otherwise; absent: all of them"

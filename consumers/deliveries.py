@@ -136,7 +136,8 @@ class Deliveries:
         others = [await self._beginning(view) for view in report.views[1:]]
         data, results = await self._store.get(report.views[0].blob_uri), await self._results(report)
         follows = report.follows if report.follows and await self._left(report.follows, row.destination) else None
-        return await self._in_thread(lambda: self._told(report, results, data, others, follows))
+        asked = self._settings.destinations[row.destination].presentation_state
+        return await self._in_thread(lambda: self._told(report, results, data, others, follows, asked=asked))
 
     async def _taken_back(self, row: Export, report: StudyReport) -> Parcel:
         """Over every revision up to this one that the destination has; nothing where it has none."""
@@ -175,12 +176,14 @@ class Deliveries:
         data: bytes,
         others: Sequence[bytes],
         follows: UUID | None,
+        *,
+        asked: bool,
     ) -> Parcel:
         """Runs in a thread; the library that writes reports is imported here, by the one process that needs it."""
         from consumers.exporting import package
 
         what = account.of_study(report, results, self._cards.get(report.task), follows=follows)
-        return package.told(what, data, others)
+        return package.told(what, data, others, presentation_state=asked)
 
     def _rejected(
         self,
@@ -194,7 +197,9 @@ class Deliveries:
         from consumers.exporting import package
 
         what = account.of_study(report, results, self._cards.get(report.task))
-        return package.taken_back(replace(what, told_at=row.filed_at.timestamp()), data, told)
+        what = replace(what, told_at=row.filed_at.timestamp())
+        asked = self._settings.destinations[row.destination].presentation_state
+        return package.taken_back(what, data, told, presentation_state=asked)
 
     async def _sent(self, row: Export, receipt: Receipt) -> None:
         await self._end(row, "confirmed" if receipt.confirmed else "sent", receipt.note, receipt.ids)

@@ -18,6 +18,8 @@ ABSENT = Code("2667000", "SCT", "Absent")
 INDETERMINATE = Code("82334004", "SCT", "Indeterminate")
 
 CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
+SUSPICION = Code("SUSPICION", OWN_SCHEME, "Suspicion of the region, not calibrated")
+RATIO = Code("1", "UCUM", "no units")
 PERCENT = Code("%", "UCUM", "%")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 

@@ -9,27 +9,31 @@ import numpy.typing as npt
 
 from adapters import dicom_reading, imaging
 from adapters.receivers import Parcel
-from consumers.exporting import picture, rejection, report, resources, source
+from consumers.exporting import picture, presentation, rejection, report, resources, source
 from consumers.exporting.account import Account
 
 
-def told(account: Account, data: bytes, others: Sequence[bytes] = ()) -> Parcel:
+def told(account: Account, data: bytes, others: Sequence[bytes] = (), *, presentation_state: bool = False) -> Parcel:
     """Report, picture and resources of a study; `others` are the files of its other images, or how they begin.
 
-    Raises Unprocessable for an image that cannot be read any more.
+    A presentation state, where that is asked for and there is a region to show, is of the image that decides. Raises
+    Unprocessable for an image that cannot be read any more.
     """
     image = source.read(data)
     made = [
         report.build(account, image, [source.read(each) for each in others]),
         picture.build(account, image, _shown(data)),
     ]
+    if presentation_state and presentation.possible(account, image):
+        made.append(presentation.build(account, image))
     return _parcel(image, made, resources.bundle(account, image))
 
 
-def taken_back(account: Account, data: bytes, told: Sequence[UUID]) -> Parcel:
+def taken_back(account: Account, data: bytes, told: Sequence[UUID], *, presentation_state: bool = False) -> Parcel:
     """The rejection note of a withdrawn result and its resources, entered in error; `told`: the reports that left."""
     image = source.read(data)
-    made = [rejection.build(account, image, told)]
+    shown = presentation_state and presentation.possible(account, image)
+    made = [rejection.build(account, image, told, presentation_state=shown)]
     return _parcel(image, made, resources.bundle(account, image, withdrawn=True))
 
 

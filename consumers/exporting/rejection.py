@@ -6,7 +6,11 @@ from uuid import UUID
 
 from highdicom import ko
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from consumers.exporting import codes
 from consumers.exporting.account import PURPOSE, Account
@@ -15,11 +19,16 @@ from consumers.exporting.source import SourceImage, stamp
 from schemas import ids
 
 SERIES_NUMBER = 9702
+KINDS = (
+    ("sr", Comprehensive3DSRStorage),
+    ("sc", SecondaryCaptureImageStorage),
+    ("pr", GrayscaleSoftcopyPresentationStateStorage),
+)
 
 
-def build(account: Account, source: SourceImage, told: Sequence[UUID]) -> Dataset:
-    """The note over report and picture of each revision in `told`."""
-    rejected = [each for report in told for each in _told(report, source)]
+def build(account: Account, source: SourceImage, told: Sequence[UUID], *, presentation_state: bool = False) -> Dataset:
+    """The note over report and picture, and presentation state where there was one, of each revision in `told`."""
+    rejected = [each for report in told for each in _told(report, source, KINDS if presentation_state else KINDS[:2])]
     made = ko.KeyObjectSelectionDocument(
         evidence=rejected,
         content=ko.KeyObjectSelection(
@@ -42,10 +51,10 @@ def build(account: Account, source: SourceImage, told: Sequence[UUID]) -> Datase
     return made
 
 
-def _told(report: UUID, source: SourceImage) -> list[Dataset]:
-    """Stand-ins for the report and the picture of one revision."""
+def _told(report: UUID, source: SourceImage, kinds: Sequence[tuple[str, str]]) -> list[Dataset]:
+    """Stand-ins for the objects of one revision."""
     found = []
-    for what, sop_class in (("sr", Comprehensive3DSRStorage), ("sc", SecondaryCaptureImageStorage)):
+    for what, sop_class in kinds:
         each = copy.deepcopy(source.stand_in)
         each.SOPClassUID = sop_class
         each.SOPInstanceUID = ids.own_uid(what, str(report), "")

@@ -1,6 +1,6 @@
 """A result as a DICOM structured report: Comprehensive 3D SR after TID 1500 (PS3.16), unverified and preliminary."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, Comprehensive3DSRStorage
 
-from consumers.exporting import codes
+from consumers.exporting import codes, places
 from consumers.exporting.account import PURPOSE, Account, Presence, Statement
 from consumers.exporting.source import SourceImage, stamp
 from schemas import ids
@@ -34,7 +34,7 @@ def build(account: Account, source: SourceImage, others: Sequence[SourceImage] =
         imaging_measurements=[
             group
             for each, shown in zip((account, *account.others), (source, *others), strict=True)
-            for group in _groups(each, shown.stand_in, account)
+            for group in (*_groups(each, shown.stand_in, account), *_regions(each, shown))
         ],
         title=Code("126000", "DCM", "Imaging Measurement Report"),
     )
@@ -111,7 +111,6 @@ def _group(
     account: Account, statement: Statement, image: Dataset, summary: Code
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     """TID 1501: one finding of the whole image, with what found it, how sure it is, and what became of the run."""
-    answer = account.result.answer
     evaluations = [
         sr.QualitativeEvaluation(codes.PRESENCE, PRESENCES[statement.presence]),
         sr.QualitativeEvaluation(codes.OUTCOME, summary),
@@ -124,13 +123,7 @@ def _group(
             identifier=f"{account.result.task}/{statement.label}",
         ),
         finding_type=codes.of_label(statement.label),
-        algorithm_id=sr.AlgorithmIdentification(
-            name=account.result.task,
-            version=answer.version,
-            family=codes.ARTIFICIAL_INTELLIGENCE,
-            manufacturer=MANUFACTURER,
-            parameters=[f"threshold={answer.threshold:g}", f"preprocessing={answer.preprocessing_version}"],
-        ),
+        algorithm_id=_algorithm(account),
         measurements=[sr.Measurement(name=codes.CERTAINTY, value=percent(statement.probability), unit=codes.PERCENT)],
         qualitative_evaluations=evaluations,
         source_images=[
@@ -138,6 +131,40 @@ def _group(
                 referenced_sop_class_uid=image.SOPClassUID, referenced_sop_instance_uid=image.SOPInstanceUID
             )
         ],
+    )
+
+
+def _regions(account: Account, source: SourceImage) -> Iterator[sr.PlanarROIMeasurementsAndQualitativeEvaluations]:
+    """TID 1410: a group for each region of a finding, on the source image, with how suspicious it is."""
+    image = source.stand_in
+    for statement, number, region in places.regions_of(account):
+        name = f"{statement.label}/{number}"
+        yield sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+            tracking_identifier=sr.TrackingIdentifier(
+                uid=UID(ids.own_uid("tracking", str(account.result.result_id), name)),
+                identifier=f"{account.result.task}/{name}",
+            ),
+            referenced_region=sr.ImageRegion(
+                graphic_type="POLYLINE",
+                graphic_data=places.outline(region, source),
+                source_image=sr.SourceImageForRegion(
+                    image.SOPClassUID, image.SOPInstanceUID, referenced_frame_numbers=places.frames(source)
+                ),
+            ),
+            finding_type=codes.of_label(statement.label),
+            algorithm_id=_algorithm(account),
+            measurements=[sr.Measurement(name=codes.SUSPICION, value=region.score, unit=codes.RATIO)],
+        )
+
+
+def _algorithm(account: Account) -> sr.AlgorithmIdentification:
+    answer = account.result.answer
+    return sr.AlgorithmIdentification(
+        name=account.result.task,
+        version=answer.version,
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+        manufacturer=MANUFACTURER,
+        parameters=[f"threshold={answer.threshold:g}", f"preprocessing={answer.preprocessing_version}"],
     )
 
 

@@ -65,6 +65,10 @@ async def test_images_become_visible_results_with_their_whole_lineage(lane: list
     moments = [answer.hops[name] for name in ("observed", "prepared", "inferred", "recorded")]
     assert moments == sorted(moments)
     assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-3)
+    for said in (result.answer for result in found):
+        assert (said.heat is not None) == (said.label == "pneumonia" or said.abstained), "ME5"
+        assert all(0.0 <= share <= 1.0 for region in said.regions for corner in region.outline for share in corner)
+    assert any(result.answer.regions for result in found)
     rows = await services.database.outcomes_of([image.event_id for image in images])
     assert {row.fate for row in rows} == {"answered"}
     assert len(rows) == 6

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import highdicom
 import msgspec
+import numpy as np
 import pydicom
 import pytest
 from fhir.resources.R4B.bundle import Bundle
@@ -19,6 +20,7 @@ from consumers.exporting import account, codes, package
 from consumers.exporting.source import TAGS
 from schemas import ids
 from schemas.errors import Unprocessable
+from schemas.events import Heat, Region
 from tests.support.dicom_objects import EXPLICIT, IMPLICIT
 from tests.support.results_out import CHEST, chest, chest_result, program
 
@@ -202,6 +204,7 @@ def test_other_programs_find_no_fault_with_the_objects(tmp_path: Path) -> None:
     amended = account.of_result(result, CARD, changed={"assessment": "rejected", "label": "pneumonia"})
     made = [
         *package.told(account.of_result(result, CARD), chest()).objects,
+        *placed(chest()),
         *package.told(amended, chest()).objects,
         *package.taken_back(account.of_result(result, CARD), chest(), [result.result_id]).objects,
     ]
@@ -220,3 +223,93 @@ def test_an_image_that_no_report_can_refer_to_is_said_so() -> None:
     result = account.of_result(chest_result(), CARD)
     with pytest.raises(Unprocessable, match="SeriesInstanceUID"):
         package.told(result, chest(SeriesInstanceUID=None))
+
+
+HEAT = Heat(rows=2, columns=2, percent=(0, 0, 20, 100), view=(0.9, 0.0, 0.05, 0.0, 1.0, 0.0))
+REGIONS = (
+    Region(score=0.8, outline=((0.3, 0.25), (0.703, 0.25), (0.703, 0.9), (0.3, 0.9))),
+    Region(score=0.3, outline=((0.0, 0.0), (0.1, 0.0), (0.1, 1.0), (0.0, 1.0))),
+)
+
+
+def placed(data: bytes, **changes: Any) -> list[Dataset]:
+    """Report, picture and presentation state of a result with places."""
+    result = chest_result(observed=1.79e9, **{"heat": HEAT, "regions": REGIONS, **changes})
+    return list(package.told(account.of_result(result, CARD), data, presentation_state=True).objects)
+
+
+def test_the_report_says_where_and_reads_back_to_equal_coordinates(tmp_path: Path) -> None:
+    """CC20, ME5: a TID 1410 group a region, on the source image; the marked places are 64 pixels times their shares."""
+    (tmp_path / "sr.dcm").write_bytes(file(placed(chest())[0]))
+    content = highdicom.sr.srread(tmp_path / "sr.dcm").content
+    assert isinstance(content, highdicom.sr.MeasurementReport)
+    assert len(content.get_image_measurement_groups()) == 1
+    groups = content.get_planar_roi_measurement_groups()
+    for group, region in zip(groups, REGIONS, strict=True):
+        roi = group.roi
+        assert isinstance(roi, highdicom.sr.ImageRegion)
+        corners = np.array([*region.outline, region.outline[0]]) * 64
+        assert roi.graphic_type == highdicom.sr.GraphicTypeValues.POLYLINE
+        assert np.array_equal(roi.value, corners.astype(np.float32))
+        assert group.finding_type is not None
+        assert group.finding_type.meaning == "Pneumonia"
+        (suspicion,) = group.get_measurements()
+        assert suspicion.value == region.score
+        referred = roi.ContentSequence[0].ReferencedSOPSequence[0]
+        assert referred.ReferencedSOPInstanceUID == chest_result().object_id
+    assert len({group.tracking_uid for group in groups}) == 2
+
+
+def test_the_picture_is_marked_where_the_map_is_hot_and_nowhere_else() -> None:
+    """ME5, CC26: what is cold keeps its greys; the outline is closed; the text says what the colour means."""
+    plain, marked = (told(chest())[1].pixel_array, placed(chest())[1].pixel_array)
+    hot, cold = (slice(570, 640), slice(560, 640)), (slice(60, 120), slice(300, 700))
+    assert (marked[hot][..., 0].astype(int) > marked[hot][..., 2].astype(int) + 40).all()
+    assert np.array_equal(marked[cold], plain[cold])
+    assert (marked[192, 235:535] == (255, 196, 0)).all(), "the upper edge, at a quarter of 768"
+    assert marked.shape[0] > plain.shape[0], "a line more"
+
+
+def test_a_presentation_state_outlines_the_regions_where_that_is_asked_for(tmp_path: Path) -> None:
+    """CC20: PIXEL coordinates over the untouched image, whose greys it shows alike; DCMTK reads both."""
+    state = placed(chest(PhotometricInterpretation="MONOCHROME1", WindowCenter="90", WindowWidth="80"))[2]
+    (annotation,) = state.GraphicAnnotationSequence
+    drawn = [np.reshape(each.GraphicData, (-1, 2)) for each in annotation.GraphicObjectSequence]
+    for each, region in zip(drawn, REGIONS, strict=True):
+        corners = np.array([*region.outline, region.outline[0]]) * 64
+        assert np.array_equal(each.astype(np.float32), corners.astype(np.float32))
+    assert annotation.ReferencedImageSequence[0].ReferencedSOPInstanceUID == chest_result().object_id
+    assert "AI - not for diagnosis" in annotation.TextObjectSequence[0].UnformattedTextValue
+    assert state.PresentationLUTShape == "INVERSE"
+    assert state.SoftcopyVOILUTSequence[0].WindowCenter == 90
+    assert (state.SeriesNumber, state.Modality) == (9703, "PR")
+    assert ids.is_own_uid(state.SOPInstanceUID)
+    (tmp_path / "image.dcm").write_bytes(chest())
+    (tmp_path / "state.dcm").write_bytes(file(placed(chest())[2]))
+    subprocess.run(
+        [program("dcmp2pgm"), "-p", tmp_path / "state.dcm", tmp_path / "image.dcm", tmp_path / "seen.pgm"], check=True
+    )
+    assert (tmp_path / "seen.pgm").stat().st_size >= 64 * 64
+
+
+def test_places_are_told_of_a_finding_alone_and_withdrawn_with_it() -> None:
+    """CC20, CC26: no region of what is not there; no presentation state that nobody asked for or of a colour image."""
+    assert len(placed(chest(), regions=())) == 2
+    assert len(placed(chest(), label="normal", probability=0.01)) == 2
+    assert (
+        len(
+            placed(
+                chest(SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0, Rows=32, Columns=42)
+            )
+        )
+        == 2
+    )
+    result = account.of_result(chest_result(observed=1.79e9, heat=HEAT, regions=REGIONS), CARD)
+    assert [each.Modality for each in package.told(result, chest()).objects] == ["SR", "OT"]
+    (note,) = package.taken_back(result, chest(), [result.result.result_id], presentation_state=True).objects
+    rejected = {
+        item.ReferencedSOPInstanceUID
+        for series in note.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    assert rejected == {each.SOPInstanceUID for each in placed(chest())}
