@@ -339,6 +339,18 @@ def load(home: Path | None = None) -> Settings:
         raise SettingsError(f"A setting in the environment is not JSON: {broken}.") from None
 
 
+def pseudonym_key(settings: Settings) -> bytes:
+    """The key of the pseudonyms; raises SettingsError when it is missing, short or not hexadecimal."""
+    text = settings.pseudonym_key.get_secret_value()
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        raise SettingsError("The pseudonym key (CLINSTREAM_PSEUDONYM_KEY) is not hexadecimal.") from None
+    if len(key) < 16:
+        raise SettingsError("The pseudonym key is missing or shorter than 16 bytes; `clinstream up` makes one.")
+    return key
+
+
 def from_environment() -> dict[str, dict[str, Any]]:
     """What the environment itself sets, by section, secrets in clear: for `secrets/` and nowhere else.
 

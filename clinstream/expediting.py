@@ -14,10 +14,9 @@ import msgspec
 from adapters.clock import SystemClock
 from adapters.database import Database
 from adapters.kafka import KafkaPublisher, Message
-from adapters.settings import Settings
+from adapters.settings import Settings, pseudonym_key
 from clinstream.reconciliation import log
 from clinstream.whereabouts.identify import identify
-from producers.process import pseudonym_key
 from schemas import envelope, ids, topics
 from schemas.errors import RejectedInput
 from schemas.events import ImageObserved

@@ -6,8 +6,7 @@ from typing import Any
 
 from adapters.database import Database
 from adapters.database.studies import StudyEntry
-from adapters.settings import Settings
-from producers.process import pseudonym_key
+from adapters.settings import Settings, pseudonym_key
 from schemas import ids
 from schemas.errors import Conflict, UserError
 from schemas.studies import Quiet, Source, expected

@@ -11,9 +11,8 @@ from uuid import UUID, uuid4
 from adapters import wearers
 from adapters.clock import SystemClock
 from adapters.database import Database
-from adapters.settings import SECRETS, Settings
+from adapters.settings import SECRETS, Settings, pseudonym_key
 from adapters.wearers import Credential
-from producers.process import pseudonym_key
 from schemas import ids
 from schemas.errors import UserError
 

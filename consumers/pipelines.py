@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapters.bootstrap import Services
-from adapters.settings import Settings
+from adapters.settings import Settings, pseudonym_key
 from consumers.process import Pipeline
 from consumers.steps import Step
 from schemas.card import ModelCard
@@ -28,7 +28,7 @@ ASKED_TASK = "glucose"
 
 
 def _prepare(lane: Priority) -> Callable[[Settings, Any, str], Step]:
-    def build(_settings: Settings, services: Services, _name: str) -> Step:
+    def build(settings: Settings, services: Services, _name: str) -> Step:
         import triton_models
         from consumers.prepare import Prepare
 
@@ -39,6 +39,7 @@ def _prepare(lane: Priority) -> Callable[[Settings, Any, str], Step]:
             database=services.database,
             decoders=services.decoders,
             clock=services.clock,
+            key=pseudonym_key(settings),
         )
 
     return build

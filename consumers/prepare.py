@@ -6,12 +6,14 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Literal, Protocol
 
-from adapters import plausibility
+from adapters import dicom_assessment, plausibility
 from adapters.clock import Clock
 from adapters.database import ImageIdentity
+from adapters.dicom_assessment import DOCUMENTS, Said
 from adapters.pixels import BlobStore
-from adapters.stored_image import open_image
+from adapters.stored_image import OpenedImage, open_image
 from consumers import route, tensors
+from consumers.assessing import Assessing, Reports
 from consumers.delivery import Delivery
 from consumers.identity import identity_of
 from consumers.outcomes import Batch, DeadLetter, Decide, Outcome
@@ -27,8 +29,8 @@ BATCHES: dict[str, Batch] = {"stat": Batch(1, 0.0), "routine": Batch(16, 0.01, a
 OPEN = 4
 
 
-class Identities(Protocol):
-    """The part of the database that knows whose image it is."""
+class Identities(Reports, Protocol):
+    """The part of the database that knows whose image it is, and which results left."""
 
     async def note_images(self, rows: Sequence[ImageIdentity]) -> None:
         """Stores identities; what is there already stays. Raises DatabaseUnavailable."""
@@ -56,6 +58,7 @@ class Prepare:
         database: Identities,
         decoders: Executor,
         clock: Clock,
+        key: bytes,
     ) -> None:
         self.lane = lane
         self.name = f"imaging-prepare.{lane}"
@@ -64,6 +67,7 @@ class Prepare:
         self._models = {name: model for name, model in models.items() if model.card.consumes == "image"}
         self._store, self._database = store, database
         self._decoders, self._clock = decoders, clock
+        self._assessing = Assessing([model.card for model in self._models.values()], database, key)
         self._room = asyncio.Semaphore(OPEN)
 
     def accepts_headers(self, headers: Iterable[tuple[str, bytes]]) -> bool:
@@ -85,10 +89,12 @@ class Prepare:
             )
         )
 
-    async def _outcomes(self, event: ImageObserved, origin: Origin, verdicts: Sequence[Verdict]) -> list[Outcome]:
-        return [await self._outcome(event, origin, verdict) for verdict in verdicts]
+    async def _outcomes(
+        self, event: ImageObserved, origin: Origin, verdicts: Sequence[Verdict | Said]
+    ) -> list[Outcome]:
+        return [each for verdict in verdicts for each in await self._outcome(event, origin, verdict)]
 
-    async def _read(self, event: ImageObserved) -> tuple[ImageIdentity | None, list[Verdict]]:
+    async def _read(self, event: ImageObserved) -> tuple[ImageIdentity | None, list[Verdict | Said]]:
         """Whose image it is and what each task says to it; a missing or unreadable file is a verdict, not an error."""
         async with self._room:
             try:
@@ -98,11 +104,11 @@ class Prepare:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._decoders, self._judge, event, data)
 
-    def _judge(self, event: ImageObserved, data: bytes) -> tuple[ImageIdentity | None, list[Verdict]]:
+    def _judge(self, event: ImageObserved, data: bytes) -> tuple[ImageIdentity | None, list[Verdict | Said]]:
         """Header, routing and, for what is claimed, pixels; runs in a thread and touches nothing shared."""
         return tensors.judged(self.name, lambda: self._verdicts(event, data))
 
-    def _verdicts(self, event: ImageObserved, data: bytes) -> tuple[ImageIdentity | None, list[Verdict]]:
+    def _verdicts(self, event: ImageObserved, data: bytes) -> tuple[ImageIdentity | None, list[Verdict | Said]]:
         if ids.sha256_hex(data) != event.blob.sha256:
             return None, [Aside(DeadLetter("failed", "the stored object does not match its checksum", "StepFailed"))]
         try:
@@ -110,7 +116,9 @@ class Prepare:
         except RejectedInput as error:
             return None, [tensors.unprocessable(error)]
         identity = identity_of(event, opened.dataset)
-        verdicts: list[Verdict] = []
+        if said := _said(event, opened):
+            return identity, [said]
+        verdicts: list[Verdict | Said] = []
         cautions: dict[str, str] = {}
         for answer in route.route([model.card for model in self._models.values()], opened.header, event):
             match answer:
@@ -129,17 +137,26 @@ class Prepare:
             verdicts.append(verdict)
         return identity, verdicts
 
-    async def _outcome(self, event: ImageObserved, origin: Origin, verdict: Verdict) -> Outcome:
+    async def _outcome(self, event: ImageObserved, origin: Origin, verdict: Verdict | Said) -> list[Outcome]:
         match verdict:
             case Aside(letter):
-                return letter
+                return [letter]
+            case Said():
+                return await self._assessing.outcomes(event, verdict)
             case Turned():
-                return Decide(tensors.decision(_source(event, origin), verdict, self._clock))
+                return [Decide(tensors.decision(_source(event, origin), verdict, self._clock))]
             case Ready():
                 model, place = self._models[verdict.task], _source(event, origin)
-                return await tensors.hand_on(
-                    place, verdict, model, lane=self.name, store=self._store, clock=self._clock
-                )
+                return [
+                    await tensors.hand_on(place, verdict, model, lane=self.name, store=self._store, clock=self._clock)
+                ]
+
+
+def _said(event: ImageObserved, opened: OpenedImage) -> Said | None:
+    """What a document of somebody else's says of reports of ours; injected ones say nothing of a patient's results."""
+    if not event.sop_class_uid.startswith(DOCUMENTS) or event.simulated or route.is_our_own(opened.header, event):
+        return None
+    return dicom_assessment.read(opened.dataset, event.sop_class_uid)
 
 
 def _observed(event: Base) -> ImageObserved:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adapters import bootstrap, http_server, telemetry
 from adapters.bootstrap import Services
 from adapters.clock import Clock
-from adapters.settings import Settings
+from adapters.settings import Settings, pseudonym_key
 from adapters.stopping import stop_on_signals
 from producers.door import Door, Limits
 from schemas.errors import Conflict, SettingsError, Unavailable
@@ -185,18 +185,6 @@ async def _opened(
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), RETRY_S)
     return None
-
-
-def pseudonym_key(settings: Settings) -> bytes:
-    """The key of the pseudonyms; raises SettingsError when it is missing, short or not hexadecimal."""
-    text = settings.pseudonym_key.get_secret_value()
-    try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        raise SettingsError("The pseudonym key (CLINSTREAM_PSEUDONYM_KEY) is not hexadecimal.") from None
-    if len(key) < 16:
-        raise SettingsError("The pseudonym key is missing or shorter than 16 bytes; `clinstream up` makes one.")
-    return key
 
 
 def _metrics(port: int, host: str) -> telemetry.MetricsServer:

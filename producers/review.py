@@ -12,7 +12,8 @@ from adapters.clock import Clock
 from adapters.kafka import Message
 from producers.door import Door
 from producers.replies import ERROR, JSON, Early, answered, body, reply, require_json, take
-from schemas import ids, topics
+from schemas import topics
+from schemas.assessing import assessment
 from schemas.envelope import pack
 from schemas.errors import Unprocessable
 from schemas.events import ResultAssessed, Verdict
@@ -37,21 +38,14 @@ def assessed(
     result_id: UUID, said: Assessment, idempotency_key: str, key: bytes, now: datetime
 ) -> tuple[ResultAssessed, Message]:
     """The event of an assessment, and its record, keyed by result; raises Unprocessable for a label out of place."""
-    label = said.label.strip()
-    if said.verdict == "supplemented" and not label:
-        raise Unprocessable("supplemented needs a label: what the result lacks")
-    if said.verdict == "accepted" and label:
-        raise Unprocessable("accepted takes no label: say rejected where another label is right")
-    if not said.clinician.strip():
-        raise Unprocessable("the clinician is empty")
-    clinician = ids.clinician_id(key, said.clinician)
-    event = ResultAssessed(
-        override_id=ids.override_id(result_id, clinician, said.verdict, label, idempotency_key),
-        result_id=result_id,
-        clinician_id=clinician,
-        verdict=said.verdict,
-        label=label,
-        assessed_at=now,
+    event = assessment(
+        result_id,
+        said.verdict,
+        said.label,
+        said.clinician,
+        idempotency_key=idempotency_key,
+        key=key,
+        when=now,
         sender="http",
     )
     headers, value = pack(

@@ -51,6 +51,7 @@ from adapters.database.records import (
     StoredReading,
     StoredResult,
     Taking,
+    Told,
     Trail,
     Version,
     Visible,
@@ -490,6 +491,10 @@ class Database:
     async def delivered(self, result: UUID, destination: str) -> list[tuple[str, str, list[str]]]:
         """(action, change, what left) of a result's sendings to a destination that succeeded, oldest first."""
         return await self._transactions.run(lambda c: exports.delivered(c, result, destination))
+
+    async def told(self, uids: Sequence[str], subject: str, study: str) -> list[Told]:
+        """The results of a patient or a study that these objects of ours tell, wherever they were sent."""
+        return await self._transactions.run(lambda c: exports.told(c, uids, subject, study))
 
     async def waiting_exports(self) -> int:
         """How many sendings wait."""

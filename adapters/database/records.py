@@ -441,3 +441,12 @@ class Export:
     next_at: datetime | None = None
     ended_at: datetime | None = None
     sent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A visible result that an object which left tells; `label` is the answered one."""
+
+    result_id: UUID
+    task: str
+    label: str

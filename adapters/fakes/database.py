@@ -26,6 +26,7 @@ from adapters.database import (
     StoredReading,
     StoredResult,
     Taking,
+    Told,
     Trail,
     Version,
     Visible,
@@ -58,6 +59,7 @@ class FakeDatabase:
         self.visible_at: dict[Key, datetime] = {}
         self.withdrawn_why: dict[Key, str] = {}
         self.outcomes: dict[tuple[UUID, str], StoredOutcome] = {}
+        self.left: dict[str, tuple[str, str, Told]] = {}
         self.decided_at: dict[tuple[UUID, str], datetime] = {}
         self.readings: dict[tuple[Wearer, int, str], NewReading] = {}
         self.stamps: dict[Wearer, UUID] = {}
@@ -256,6 +258,13 @@ class FakeDatabase:
             for row in self.visible.values()
             if row.answer_id in result_ids
         }
+
+    async def told(self, uids: Sequence[str], subject: str, study: str) -> list[Told]:
+        """See Database.told; `left` says whose each object is that left, and what it tells."""
+        await self.probe()
+        left = [self.left[uid] for uid in uids if uid in self.left]
+        found = {each.result_id: each for of, where, each in left if of == subject or where == study}
+        return [found[each] for each in sorted(found)]
 
     async def withdraw(self, result_id: UUID, *, by_whom: str, why: str) -> Withdrawal:
         """See Database.withdraw."""

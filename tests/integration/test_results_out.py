@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import pydicom
 import pytest
+from highdicom import ko
+from pydicom.sr.coding import Code
 
 import triton_models
 from adapters import bootstrap, dicom_reading, topics_admin
 from adapters.bootstrap import Services
+from adapters.clock import SystemClock
 from adapters.database import Export, ImageIdentity, Rules
 from adapters.database.instances import Instance
 from adapters.database.studies import Arrived
@@ -23,8 +27,12 @@ from adapters.pixels import blob_uri
 from adapters.receivers import open_receiver
 from adapters.settings import Destination, ExportSettings, Settings
 from clinstream import leaving
-from consumers import app, pipelines, route
+from consumers import app, assessing, pipelines, route
+from consumers.outcomes import Decide, Publish
+from consumers.overrides import Overrides
+from consumers.prepare import Prepare
 from consumers.process import ConsumerProcess
+from consumers.relay import Relay
 from producers import store_request
 from producers.store_request import StoreRequest
 from schemas import envelope, ids, topics
@@ -39,7 +47,8 @@ from schemas.events import (
     ResultWithdrawn,
 )
 from schemas.studies import Quiet
-from tests.support import results_out
+from tests.support import results_out, steps
+from tests.support.doors import KEY, Doors, doors_of, log_of
 from tests.support.results_out import SECONDS, Pacs, chest, chest_result
 
 CARDS = [model.card for model in triton_models.discover().values()]
@@ -337,3 +346,95 @@ def test_a_node_without_queries_is_sent_to_and_believed_and_one_that_is_gone_is_
     assert {str(each.SOPInstanceUID) for each in kept} == set(receipt.ids)
     assert {str(each.PatientName) for each in kept} == {"Doe^Jane"}
     assert {str(each.IssuerOfPatientID) for each in kept} == {"HOSPITAL"}
+
+
+def read(file: bytes) -> pydicom.Dataset:
+    """What a file says."""
+    return dicom_reading.open_dicom(file).dataset
+
+
+def key_object(of: pydicom.Dataset, number: int, title: Code, words: str) -> pydicom.Dataset:
+    """The note of a radiologist's workstation on a report that it has."""
+    return ko.KeyObjectSelectionDocument(
+        evidence=[of],
+        content=ko.KeyObjectSelection(title, [of], description=words),
+        series_instance_uid=f"1.2.276.{number}.1",
+        series_number=1,
+        sop_instance_uid=f"1.2.276.{number}.2",
+        instance_number=1,
+        manufacturer="Workstations Inc.",
+        institution_name="Hospital",
+    )
+
+
+async def storescu(doors: Doors, *files: Path) -> None:
+    """DCMTK's sender, to the DICOM door."""
+    command = [
+        results_out.program("storescu"),
+        "-R",
+        "127.0.0.1",
+        str(doors.settings.doors.dicom_port),
+        *map(str, files),
+    ]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr
+
+
+async def taken(services: Services, doors: Doors, record: Any) -> tuple[list[Any], str]:
+    """What the step makes of an object that is on the log, done; the assessments and the reason of its end."""
+    event = envelope.read(ImageObserved, record.value)
+    await services.store.put(event.blob.uri, (doors.store / event.blob.uri).read_bytes(), durable=False)
+    around: Any = {"store": services.store, "database": services.database, "decoders": services.decoders}
+    prepare = Prepare("routine", triton_models.discover(), clock=SystemClock(), key=bytes.fromhex(KEY), **around)
+    (outcomes,) = await prepare([steps.delivery(event, topic=topics.OBSERVED_DICOM)])
+    made = [each.event for each in outcomes if isinstance(each, Publish)]
+    step = Overrides(CARDS, {}, services.database)
+    assert list(await step([steps.delivery(each, topic=topics.OVERRIDES) for each in made])) == [[] for _ in made]
+    ends = [each.outcome.reason for each in outcomes if isinstance(each, Decide)]
+    assert len(ends) == 1, "never a dead letter"
+    return made, ends[0]
+
+
+async def test_a_radiologist_assesses_a_result_in_the_pacs_and_gets_the_amended_report_there(
+    services: Services, pacs: Pacs, kafka_settings: Settings, tmp_path: Path
+) -> None:
+    """CC20: a key object selection over our report, through the real door; once, by a pseudonym, and without a loop."""
+    result, image, key = chest_result(11), read(chest(11)), bytes.fromhex(KEY)
+    # The patient alone would not do: the workstation leaves the issuer of the patient's number out.
+    await visible(services, result, chest(11), study=ids.study_id(key, str(image.StudyInstanceUID)))
+    relay = Relay(services.database, services.publisher, services.clock)
+    with doors_of(kafka_settings, "door-dicom") as doors, log_of(kafka_settings, topics.OBSERVED_DICOM) as log:
+        async with exporting(services):
+            await say(services, result, str(result.result_id))
+            (sent,) = await over(services, result.result_id, 1)
+            held = {str(each.SOPInstanceUID): each for each in map(read, pacs.files())}
+            report = next(held[uid] for uid in sent.sent if held[uid].Modality == "SR")
+            notes = {
+                "bad": key_object(report, 1, Code("113010", "DCM", "Quality Issue"), "Normal"),
+                "image": key_object(image, 2, Code("113010", "DCM", "Quality Issue"), "Normal"),
+            }
+            report.SOPInstanceUID = ids.own_uid("sr", "nobody knows it")
+            notes["lost"] = key_object(report, 3, Code("113000", "DCM", "Of Interest"), "")
+            for name, note in notes.items():
+                note.ContentCreatorName = "Reader^Rita"
+                note.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
+            await storescu(doors, *(tmp_path / f"{name}.dcm" for name in notes))
+            await storescu(doors, tmp_path / "bad.dcm")
+            assert "IssuerOfPatientID" not in notes["bad"]
+            bad, other, lost, again = [await taken(services, doors, record) for record in log.read()]
+            assert len(await services.database.unsent()) == 1, "one amendment, however often it was said"
+            await relay.once()
+            rows = await over(services, result.result_id, 2)
+        ((said,), (repeated,)) = bad[0], again[0]
+        assert (said.verdict, said.label, said.override_id) == ("rejected", "normal", repeated.override_id)
+        assert said.clinician_id == ids.clinician_id(key, "Reader^Rita")
+        assert (lost[0], lost[1], other[0]) == ([], assessing.UNKNOWN, [])
+        assert await services.database.retrain_windows() == [(results_out.CHEST, 1, 0)], "counted once"
+        assert [(row.action, row.state) for row in rows] == [("publish", "confirmed"), ("amend", "confirmed")]
+        (amended,) = (each for each in map(read, pacs.files()) if each.SOPInstanceUID in rows[1].sent and
+                      each.Modality == "SR")  # fmt: skip
+        (predecessor,) = amended.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+        assert predecessor.ReferencedSOPInstanceUID in sent.sent
+        amended.save_as(tmp_path / "back.dcm", enforce_file_format=True)
+        await storescu(doors, tmp_path / "back.dcm")
+        assert await taken(services, doors, log.read()[-1]) == ([], "the object was made by this system")

@@ -28,6 +28,7 @@ async def test_every_file_of_the_corpus_ends_with_a_reason_that_a_person_underst
             database=ledger,
             decoders=decoders,
             clock=SystemClock(),
+            key=steps.KEY,
         )
         for path in files:
             data = path.read_bytes()

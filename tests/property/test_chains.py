@@ -48,7 +48,7 @@ class World:
         models = steps.chained_models()
         around: Any = {"store": self.store, "database": self.ledger, "clock": clock}
         ask = Ask(steps.FakeInference(), steps.FakeReleases(), clock)
-        self.prepare = Prepare("routine", models, decoders=self.decoders, **around)
+        self.prepare = Prepare("routine", models, decoders=self.decoders, key=steps.KEY, **around)
         self.infer = Infer("routine", models, ask=ask, **around)
         self.record = record.Record(self.ledger, clock)
         self.follow = FollowUps(models, decoders=self.decoders, **around)

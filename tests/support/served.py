@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from pydantic import SecretStr
 
 import triton_models
 from adapters import repository, triton
@@ -14,7 +15,13 @@ from clinstream.benches import load
 
 def together(kafka: Settings | None, database: Settings, served: TritonSettings, home: Path) -> Settings:
     """Settings that point at these servers, with an object store in `home`."""
-    update = {"home": home, "store_url": (home / "store").as_uri(), "database": database.database, "triton": served}
+    update = {
+        "home": home,
+        "store_url": (home / "store").as_uri(),
+        "database": database.database,
+        "triton": served,
+        "pseudonym_key": SecretStr("5e" * 32),
+    }
     if kafka is not None:
         update["kafka"] = kafka.kafka
     return database.model_copy(update=update)

@@ -63,6 +63,7 @@ class Lane:
             database=self.ledger,
             decoders=decoders,
             clock=FakeClock(steps.NOW.timestamp() + 5),
+            key=steps.KEY,
         )
 
     def observed(self, data: bytes, uid: str = "1.2.3", **changes: Any) -> ImageObserved:
