@@ -28,7 +28,7 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike, groups: Sequence[Any] | 
     truth, values = _binary(labels, scores)
     value = rank_auroc(truth, values)
     if groups is None:
-        half = Z95 * _delong_error(truth, values)
+        half = Z95 * delong_error(truth, values)
         return value, max(0.0, value - half), min(1.0, value + half)
     resampled = _resampled(truth, values, groups)
     low, high = np.quantile(resampled, [0.025, 0.975])
@@ -167,7 +167,7 @@ def _midranks(scores: Floats) -> Floats:
     return ranks
 
 
-def _delong_error(truth: Flags, scores: Floats) -> float:
+def delong_error(truth: Flags, scores: Floats) -> float:
     """Standard error from the placements of each positive among the negatives and the other way round."""
     ranks = _midranks(scores)
     positive, negative = scores[truth], scores[~truth]

@@ -101,13 +101,26 @@ def test_corrections_join_the_training_rows_alone(folder: Path) -> None:
 def test_a_snapshot_trains_with_its_recipe_and_says_what_it_used(folder: Path, tmp_path: Path) -> None:
     """S5: the recipe beside the rows counts, and the same snapshot gives the same bytes."""
     write(folder / "corrections.csv", dict.fromkeys(range(900, 920), False), died=True)
-    (folder / "recipe.json").write_text('{"members": 1, "epochs": 2, "teachers": ["boosted"]}')
+    (folder / "recipe.json").write_text('{"folds": 0, "epochs": 2, "teachers": ["boosted"]}')
     first, again = (train(folder, tmp_path / name) for name in ("first", "again"))
-    assert first.recipe["members"] == 1
+    assert first.recipe["folds"] == 0
     assert first.metrics["corrected_rows"] == 20
     assert first.split_sizes["test survived"] + first.split_sizes["test died"] == 100
     assert first.onnx.read_bytes() == again.onnx.read_bytes()
     assert first.data_hash == again.data_hash
+
+
+def test_the_hold_out_moves_nothing_of_what_folds_fit(folder: Path, tmp_path: Path) -> None:
+    """GK2, GK9: other held-back stays, the same bytes; other development stays, others."""
+    recipe = Recipe(folds=3, epochs=2, teachers=("boosted",))
+    write(folder / "base.csv", outcomes(0, 350))
+    first = train(folder, tmp_path / "first", recipe=recipe)
+    write(folder / "holdout.csv", outcomes(600, 700))
+    again = train(folder, tmp_path / "again", recipe=recipe)
+    assert again.onnx.read_bytes() == first.onnx.read_bytes()
+    assert again.metrics["threshold"] == first.metrics["threshold"]
+    write(folder / "base.csv", outcomes(1, 351))
+    assert train(folder, tmp_path / "other", recipe=recipe).onnx.read_bytes() != first.onnx.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -118,6 +131,7 @@ def test_a_snapshot_trains_with_its_recipe_and_says_what_it_used(folder: Path, t
         ('{"memmbers": 1}', "there is no 'memmbers' in a recipe"),
         ('{"members": "one"}', "members must be a int"),
         ('{"members": 0}', "members must be at least 1"),
+        ('{"folds": 2}', "folds must be 0 .* or 3 to 10"),
         ('{"share": 1.5}', "share above 0 and at most 1"),
     ],
 )
@@ -129,13 +143,13 @@ def test_a_recipe_that_cannot_be_followed_is_refused_with_the_reason(tmp_path: P
 
 def test_a_recipe_changes_only_what_it_names(tmp_path: Path) -> None:
     assert recipes.read(tmp_path) == Recipe()
-    (tmp_path / "recipe.json").write_text('{"members": 1, "rate": 1, "sizes": [64, 32, 16]}')
-    assert recipes.read(tmp_path) == replace(Recipe(), members=1, rate=1.0, sizes=(64, 32, 16))
+    (tmp_path / "recipe.json").write_text('{"members": 2, "rate": 1, "sizes": [64, 32, 16]}')
+    assert recipes.read(tmp_path) == replace(Recipe(), members=2, rate=1.0, sizes=(64, 32, 16))
 
 
 def test_judging_gives_the_gates_metric_and_agrees_with_the_training_run(folder: Path, tmp_path: Path) -> None:
     """CC31: a candidate and the version in service are held to the same frozen rows by the file that is served."""
-    run = train(folder, tmp_path / "run", recipe=Recipe(epochs=2, members=1, teachers=("boosted",)))
+    run = train(folder, tmp_path / "run", recipe=Recipe(epochs=2, folds=0, teachers=("boosted",)))
     card = candidate.card_of(ICU.card, tmp_path / "run" / "metadata.json", "1.7.0")
     found = ICU.judge(run.onnx, folder, card)
     assert ICU.card.gate.metric in found

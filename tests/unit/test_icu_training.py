@@ -14,13 +14,15 @@ import pytest
 pytest.importorskip("torch", reason="training needs requirements/train.lock")
 
 from schemas.errors import UserError
-from triton_models.icu_mortality import graph, network, report, scaling, table
+from triton_models import figures
+from triton_models.icu_mortality import ensemble, graph, heldback, network, report, scaling, table, teacher
 from triton_models.icu_mortality.calibration import calibrate
 from triton_models.icu_mortality.preprocess import FEATURES
 from triton_models.icu_mortality.recipe import Recipe
 from triton_models.icu_mortality.train import train
 
-NARROW = Recipe(epochs=4, members=2)
+NARROW = Recipe(epochs=4, folds=0, members=2)
+FOLDED = Recipe(epochs=4, folds=3, teachers=("boosted",))
 
 
 def write_table(path: Path, rows: int, *, deaths: float = 0.3, seed: int = 0) -> Path:
@@ -120,6 +122,75 @@ def test_validation_and_test_rows_do_not_move_the_scaling(finished: tuple[Path, 
     assert not np.array_equal(everything.mean, fitted.mean)
 
 
+def test_the_teacher_of_a_fold_knows_nothing_of_it_and_judges_no_stay_that_it_saw() -> None:
+    """GK2: turning round the outcomes of a fold leaves what its networks learn as it was."""
+    rng = np.random.default_rng(5)
+    rows, died = rng.normal(size=(240, 62)).astype(np.float32), rng.random(240) < 0.3
+    folds = [np.arange(start, 240, 3) for start in range(3)]
+    other = died.copy()
+    other[folds[1]] = ~other[folds[1]]
+    before, after = (teacher.risks_apart(rows, outcome, folds, 1, ("boosted",)) for outcome in (died, other))
+    assert np.isnan(before[1][folds[1]]).all()
+    np.testing.assert_array_equal(before[1], after[1])
+    np.testing.assert_array_equal(before[0][folds[1]], after[0][folds[1]])  # of the turned stays, by the third fold
+    assert not np.array_equal(before[0][folds[2]], after[0][folds[2]])
+
+
+def test_folds_calibrate_by_risks_that_every_development_stay_gets_from_networks_that_did_not_learn_from_it() -> None:
+    """GK2, ME15: training and validation rows are one; each network is measured on the fold that stopped it."""
+    rng = np.random.default_rng(6)
+    rows = {
+        part: rng.normal(size=(count, 62)).astype(np.float32) for part, count in (("train", 200), ("validation", 40))
+    }
+    died = {part: found[:, 0] + rng.normal(size=len(found)) > 1 for part, found in rows.items()}
+    fitted = ensemble.fit(rows, died, FOLDED, seed=1)
+    known, outcome = (np.concatenate([part["train"], part["validation"]]) for part in (rows, died))
+    np.testing.assert_array_equal(fitted.unseen_died, outcome)
+    logits = np.array([member.logits(fitted.scaling.apply(known)) for member in fitted.members])
+    assert len(logits) == 3
+    nearest = np.abs(logits - fitted.unseen).argmin(axis=0)
+    np.testing.assert_allclose(logits[nearest, np.arange(240)], fitted.unseen, atol=1e-5)
+    assert np.bincount(nearest).tolist() == pytest.approx([80, 80, 80], abs=1)
+    assert fitted.calibration == calibrate(fitted.unseen, outcome)
+    slope, offset = fitted.calibration
+    np.testing.assert_allclose(
+        fitted.risks(known), 1 / (1 + np.exp(-(slope * logits.mean(axis=0) + offset))), rtol=1e-9
+    )
+
+
+def test_a_run_with_folds_says_what_all_its_development_stays_gave(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    """GK3: validation is out of fold, over training and validation rows; the counts stay those of the division."""
+    data, _ = finished
+    run = train(data, tmp_path / "run", recipe=FOLDED)
+    assert sum(run.split_sizes.values()) == 400
+    assert run.recipe["folds"] == 3
+    assert len(json.loads((tmp_path / "run" / "history.json").read_text())) == 3
+    deaths = run.split_sizes["train died"] + run.split_sizes["validation died"]
+    found = run.figures["validation_sensitivity"][0] * deaths
+    assert found == pytest.approx(round(found))
+    assert found >= report.RECALL * deaths > found - 2, "the threshold finds four of five of all of them"
+
+
+def test_figures_of_held_back_stays_compare_no_risks_of_different_fits() -> None:
+    """GK2: within folds, whatever the level of a fold's risks."""
+    rng = np.random.default_rng(7)
+    died = rng.random(1000) < 0.2
+    risks = np.clip(0.3 + 0.2 * died + rng.normal(0, 0.2, 1000), 0, 1)
+    together, apart, worse = (heldback.empty(died) for _ in range(3))
+    together.enter(0, np.arange(1000), risks, 0.5)
+    for fold in range(2):
+        places = np.arange(fold, 1000, 2)
+        apart.enter(fold, places, risks[places] - fold, 0.5 - fold)
+        worse.enter(fold, places, rng.random(500), 0.5)
+    assert together.auroc() == pytest.approx(figures.auroc(died, risks))
+    assert apart.auroc() == pytest.approx(together.auroc(), abs=0.01)
+    np.testing.assert_array_equal(apart.called, together.called)
+    value, low, high = apart.gain(worse)
+    assert value == pytest.approx(apart.auroc()[0] - worse.auroc()[0])
+    assert 0 < low < value < high
+    assert apart.gain(apart) == (0.0, 0.0, 0.0)
+
+
 @pytest.mark.parametrize("ramps", [0, 3])
 @pytest.mark.parametrize("members", [1, 3])
 def test_the_served_graph_gives_what_the_trained_networks_give(tmp_path: Path, members: int, ramps: int) -> None:
@@ -182,8 +253,8 @@ def test_a_run_leaves_its_metadata_history_and_charts(finished: tuple[Path, Path
 def test_a_run_can_start_from_the_weights_of_another(finished: tuple[Path, Path], tmp_path: Path) -> None:
     """CC29: starting from trained weights begins with a lower loss than starting from chance."""
     data, folder = finished
-    train(data, tmp_path / "on", recipe=Recipe(epochs=1, members=1), init=folder / "weights.npz")
-    train(data, tmp_path / "fresh", recipe=Recipe(epochs=1, members=1))
+    train(data, tmp_path / "on", recipe=Recipe(epochs=1, folds=0), init=folder / "weights.npz")
+    train(data, tmp_path / "fresh", recipe=Recipe(epochs=1, folds=0))
     on, fresh = (json.loads((tmp_path / name / "history.json").read_text())[0][0]["loss"] for name in ("on", "fresh"))
     assert on < fresh
     with pytest.raises(UserError, match=r"is not the weights\.npz of a run with layers \(8,\)"):
@@ -194,7 +265,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_cause_and_advice(tmp_path: 
     """GK11."""
     data = write_table(tmp_path / "stays.csv", 300)
     with pytest.raises(UserError, match=r"the steps are too long\. Lower the learning rate \(now 1e\+20, try 1e\+19\)"):
-        train(data, tmp_path / "run", recipe=Recipe(rate=1e20, epochs=5))
+        train(data, tmp_path / "run", recipe=Recipe(rate=1e20, epochs=5, folds=0))
     rows = np.full((40, 124), np.inf, dtype=np.float32)
     died = np.arange(40) % 2 == 0
     with pytest.raises(UserError, match="a scaled feature is not finite"):
@@ -240,7 +311,7 @@ def test_training_longer_needs_no_more_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("figures", "said"),
+    ("values", "said"),
     [
         ({"validation_accuracy": 0.60, "train_accuracy": 0.62}, "try more capacity, layers 256-128-64-32"),
         ({"validation_accuracy": 0.68, "train_accuracy": 0.70}, "try a learning rate of 0.0005"),
@@ -249,11 +320,11 @@ def test_training_longer_needs_no_more_memory() -> None:
         ({"test_auroc": 0.80}, "below the target 0.82"),
     ],
 )
-def test_a_missed_criterion_names_the_next_thing_to_try(figures: dict[str, float], said: str) -> None:
+def test_a_missed_criterion_names_the_next_thing_to_try(values: dict[str, float], said: str) -> None:
     """GK8, GK11."""
     good = {"validation_accuracy": 0.8, "train_accuracy": 0.82, "validation_auroc": 0.84, "test_auroc": 0.83}
     assert report.advice({name: (value, 0.0, 1.0) for name, value in good.items()}, {"rate": 1e-3}) == ()
-    missed = report.advice({name: (value, 0.0, 1.0) for name, value in (good | figures).items()}, {"rate": 1e-3})
+    missed = report.advice({name: (value, 0.0, 1.0) for name, value in (good | values).items()}, {"rate": 1e-3})
     assert len(missed) == 1
     assert said in missed[0]
 

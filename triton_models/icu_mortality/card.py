@@ -5,7 +5,7 @@ from triton_models.icu_mortality.preprocess import FEATURES, PREPROCESSING_VERSI
 
 CARD = ModelCard(
     name="icu_mortality",
-    version="1.1.0",
+    version="1.2.0",
     preprocessing_version=PREPROCESSING_VERSION,
     title="Risk of death in hospital from the first 48 hours of intensive care",
     consumes="vitals",

@@ -8,6 +8,7 @@ from typing import Any
 from schemas.errors import UserError
 
 FILE = "recipe.json"
+LEAST_FOLDS, MOST_FOLDS = 3, 10  # a teacher of two folds needs a third to be grown on
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +17,10 @@ class Recipe:
 
     `noise` is in standard deviations of a scaled feature. `teacher` is the share of a training target that comes from
     the risk that `teachers` give the row (`teacher.risks`); the rest is the label. `ramps` is into how many pieces each
-    feature is cut besides (`scaling`). `members` networks, which differ in their seed alone, are served as one graph
-    that averages their logits. `share` is the share of the training rows that is used.
+    feature is cut besides (`scaling`). The development rows are shared out in `folds`, and `members` networks, which
+    differ in their seed alone, are stopped by each fold and trained on the others; with no folds they are trained on
+    the training rows and stopped by the validation rows (`ensemble`). All are served as one graph that averages their
+    logits. `share` is the share of the training rows that is used.
     """
 
     sizes: tuple[int, ...] = (128, 64, 32)
@@ -32,12 +35,19 @@ class Recipe:
     teacher: float = 0.7
     teachers: tuple[str, ...] = ("boosted", "forest")
     ramps: int = 3
-    members: int = 4
+    folds: int = 5
+    members: int = 1
     share: float = 1.0
 
+    @property
+    def networks(self) -> int:
+        """How many networks are served together."""
+        return self.members * max(1, self.folds)
+
     def rehearsal(self) -> "Recipe":
-        """The same through every step, but three epochs of two networks: its figures say nothing."""
-        return replace(self, epochs=min(self.epochs, 3), members=min(self.members, 2))
+        """The same through every step, but three epochs, and no more networks than that needs: figures say nothing."""
+        members = min(self.members, 1 if self.folds else 2)
+        return replace(self, epochs=min(self.epochs, 3), folds=min(self.folds, LEAST_FOLDS), members=members)
 
 
 def read(data: Path) -> Recipe:
@@ -62,6 +72,8 @@ def read(data: Path) -> Recipe:
     chosen = replace(usual, **{name: _alike(path, name, getattr(usual, name), changes[name]) for name in changes})
     if chosen.members < 1 or not 0 < chosen.share <= 1:
         raise UserError(f"{path}: members must be at least 1, share above 0 and at most 1.")
+    if chosen.folds != 0 and not LEAST_FOLDS <= chosen.folds <= MOST_FOLDS:
+        raise UserError(f"{path}: folds must be 0 (stopped by validation rows) or {LEAST_FOLDS} to {MOST_FOLDS}.")
     return chosen
 
 

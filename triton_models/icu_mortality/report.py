@@ -20,6 +20,7 @@ from triton_models.trained import TrainedModel
 
 Scores = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]
+Judged = tuple[Scores, Labels]
 
 ACCURACY_FLOOR = 0.70
 AUROC_FLOOR = 0.75
@@ -33,7 +34,7 @@ NEAREST = 1e-7  # a float32 risk may be 0 or 1; its logit must stay a number
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything of a run that its report needs: a history and a best epoch a network, `scores` by part of `data`."""
+    """Everything of a run that its report needs: a history and a best epoch a network, risks and outcomes by part."""
 
     weights: Path
     data: Divided
@@ -43,15 +44,15 @@ class Run:
     histories: list[list[dict[str, float]]]
     best_epochs: list[int]
     calibration: tuple[float, float]
-    scores: Mapping[str, Scores]
+    judged: Mapping[str, Judged]
     dependencies: Mapping[str, str]
     seconds: float
 
 
 def write(out_dir: Path, run: Run) -> TrainedModel:
     """Writes metadata.json, history.json and the charts of `run` to `out_dir`."""
-    threshold = choose_threshold(run.scores["validation"], run.data.died["validation"])
-    low, high = abstention_band(run.scores["validation"], threshold)
+    threshold = choose_threshold(*run.judged["validation"])
+    low, high = abstention_band(run.judged["validation"][0], threshold)
     found = measure(run, threshold)
     trained = TrainedModel(
         name=CARD.name,
@@ -65,7 +66,7 @@ def write(out_dir: Path, run: Run) -> TrainedModel:
             "abstention_high": high,
             "calibration_slope": run.calibration[0],
             "calibration_offset": run.calibration[1],
-            "calibration_error": round(calibration_error(run.scores["test"], run.data.died["test"]), 4),
+            "calibration_error": round(calibration_error(*run.judged["test"]), 4),
             "best_epoch": float(np.mean(run.best_epochs)),
             "epochs": float(max(len(history) for history in run.histories)),
             "refused_rows": float(run.data.refused),
@@ -83,7 +84,7 @@ def write(out_dir: Path, run: Run) -> TrainedModel:
     )
     trained.write_metadata(out_dir / "metadata.json")
     (out_dir / "history.json").write_text(json.dumps(run.histories, indent=1) + "\n", encoding="utf-8")
-    charts.write(out_dir, run.histories, run.scores["test"], run.data.died["test"], threshold)
+    charts.write(out_dir, run.histories, *run.judged["test"], threshold)
     return trained
 
 
@@ -105,8 +106,7 @@ def abstention_band(scores: Scores, threshold: float) -> tuple[float, float]:
 def measure(run: Run, threshold: float) -> dict[str, Figure]:
     """Figures with 95 % intervals of each part at `threshold`, named `<part>_<figure>`."""
     found: dict[str, Figure] = {}
-    for part, scores in run.scores.items():
-        died = run.data.died[part]
+    for part, (scores, died) in run.judged.items():
         found[f"{part}_auroc"] = figures.auroc(died, scores)
         found[f"{part}_accuracy"] = figures.proportion((scores >= threshold) == died)
         found[f"{part}_sensitivity"] = figures.sensitivity(died, scores, threshold)

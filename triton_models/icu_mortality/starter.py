@@ -15,7 +15,7 @@ from triton_models.trained import TrainedModel
 
 FOLDER = Path(__file__).parent / "starter"
 VERSION = "0.1.0"
-RECIPE = Recipe(share=0.1, members=1)
+RECIPE = Recipe(share=0.1, folds=0)
 
 
 def make(data: Path, folder: Path = FOLDER) -> TrainedModel:

@@ -1,6 +1,7 @@
 """A second opinion for training: the risk that trees give each training row without having seen it."""
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ FOLDS = 5
 LEAST_RISK = 1e-4
 Rows = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Risk = Callable[[Rows], Floats]
 
@@ -28,6 +30,21 @@ def risks(rows: Rows, died: Labels, seed: int, names: Sequence[str] = ("boosted"
     found = np.zeros(len(died), dtype=np.float32)
     for fitted, judged in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(rows, died):
         found[judged] = grown(rows[fitted], died[fitted], seed, names)(rows[judged])
+    return found
+
+
+def risks_apart(rows: Rows, died: Labels, parts: Sequence[Places], seed: int, names: Sequence[str]) -> list[Rows]:
+    """For each of three or more `parts` (places in `rows`): risk of every row outside it, float32 [rows], NaN inside.
+
+    Trees judge a row of part `b` for part `a` when they have seen neither, so what a network learns from these risks
+    holds nothing of the part that it is stopped and measured by. A pair of parts needs its trees once, for both.
+    """
+    found = [np.full(len(died), np.nan, dtype=np.float32) for _ in parts]
+    for one, other in combinations(range(len(parts)), 2):
+        left = np.concatenate([part for place, part in enumerate(parts) if place not in (one, other)])
+        risk = grown(rows[left], died[left], seed, names)
+        found[one][parts[other]] = risk(rows[parts[other]])
+        found[other][parts[one]] = risk(rows[parts[one]])
     return found
 
 
