@@ -11,8 +11,8 @@ VITALS = PACK / "vitals"
 """60 intensive-care stays for `clinstream send vitals`: a CSV and a JSON file."""
 
 ICU_TRAINING = PACK / "icu_mortality"
-"""For `clinstream train icu_mortality`: training, validation and frozen hold-out rows, none of the stays of `VITALS`, and
-a recipe that is quicker than the usual one."""
+"""For `clinstream train icu_mortality`: training, validation and frozen hold-out rows, none of the stays of `VITALS`,
+and a recipe that is quicker than the usual one."""
 
 VITALS_OUTCOMES = PACK / "stays_outcomes.csv"
 """What became of the stays of `VITALS`, by recordid; never sent through a door."""
