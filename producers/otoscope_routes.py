@@ -1,23 +1,21 @@
 """The route of otoscope pictures: a form with the picture and what it is of."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
 from adapters import bare_picture, telemetry
 from adapters.clock import Clock
-from producers import otoscope
+from producers import forms, otoscope
 from producers.door import Door
-from producers.replies import ERROR, Early, answered, body, media_type, reply, take
+from producers.forms import FORM
+from producers.replies import ERROR, Early, answered, media_type, reply, take
 from schemas.errors import Unprocessable
 
 SOURCE = "door-http"
-FORM = "multipart/form-data"
 MAX_BODY_BYTES = otoscope.MAX_IMAGE_BYTES + 1_000_000
 MAX_AT_WORK = 8
 FIELDS = ("image", "subject", "laterality", "issuer", "device", "stat", "simulated")
@@ -74,7 +72,7 @@ async def _otoscope(request: Request, door: Door, key: bytes, clock: Clock, deco
 
 async def _upload(request: Request) -> otoscope.Upload:
     """What the form holds; ends the request naming the field that is missing or wrong."""
-    form = await _form(request)
+    form = await forms.form(request, limit=MAX_BODY_BYTES, fields=len(FIELDS))
     try:
         unknown = sorted(set(form) - set(FIELDS))
         if unknown:
@@ -101,18 +99,6 @@ async def _upload(request: Request) -> otoscope.Upload:
         raise Early(422, str(refused)) from refused
     finally:
         await form.close()
-
-
-async def _form(request: Request) -> FormData:
-    data = await body(request, MAX_BODY_BYTES)
-
-    async def whole() -> AsyncIterator[bytes]:
-        yield data
-
-    try:
-        return await MultiPartParser(request.headers, whole(), max_files=1, max_fields=len(FIELDS)).parse()  # type: ignore[arg-type]
-    except (MultiPartException, KeyError) as broken:
-        raise Early(400, "the form cannot be read, or holds more than one file") from broken
 
 
 def _text(form: FormData, name: str) -> str:

@@ -17,6 +17,7 @@ import segno
 from fastapi import FastAPI, Request, Response
 
 from adapters.database.shelf import Uploaded
+from producers import wearer_files
 from producers.replies import answered, body, plainly
 from producers.site import Site
 
@@ -138,6 +139,7 @@ async def _page(request: Request, site: Site, secret: str) -> Response:
         form = f'<form method="post" action="{PATH}"><input name="token" type="hidden" value="{escape(secret)}">'
         parts.append(form + "<button>Look again</button></form>")
     parts += [_section(each) for each in apps(base, secret.strip())]
+    parts.append(_file(secret.strip()))
     parts.append("<p>Readings are for information only, not medical advice. Keep this page to yourself.</p>")
     return _html("".join(parts), again=request.method == "GET")
 
@@ -147,6 +149,19 @@ def _section(each: App) -> str:
     note = f"<p>{escape(each.note)}</p>" if each.note else ""
     image = f'<img alt="QR code for {escape(each.name)}" width="180" height="180" src="{_code(each.code)}">'
     return f"<section>{image}<h2>{escape(each.name)}</h2>{lines}{note}</section>"
+
+
+def _file(secret: str) -> str:
+    """Where a file can be handed in; the zone must be said, since such files tell local times."""
+    return (
+        "<section><h2>A file</h2>"
+        "<p>An export (CSV) of Dexcom Clarity or LibreView. Handing it in again adds nothing.</p>"
+        f'<form method="post" action="{wearer_files.PATH}" enctype="multipart/form-data">'
+        f'<input name="token" type="hidden" value="{escape(secret)}">'
+        '<p><input name="file" type="file" accept=".csv,text/csv" required></p>'
+        '<p>Time zone of the file<br><input name="zone" placeholder="Europe/Berlin" required></p>'
+        "<button>Hand in</button></form></section>"
+    )
 
 
 def _code(text: str) -> str:

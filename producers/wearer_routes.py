@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from adapters.clock import Clock
 from adapters.database.shelf import Shelves
 from adapters.wearers import WearerBook
-from producers import fhir_routes, glucose_routes, nightscout_v1, nightscout_v3, pairing
+from producers import fhir_routes, glucose_routes, nightscout_v1, nightscout_v3, pairing, wearer_files
 from producers.bearer import Bearers
 from producers.client_limits import ClientLimits
 from producers.door import Door
@@ -39,4 +39,5 @@ def add(app: FastAPI, door: Door, key: bytes, clock: Clock, wearers: Wearers) ->
     nightscout_v1.add(app, site)
     nightscout_v3.add(app, site)
     fhir_routes.add(app, site)
+    wearer_files.add(app, site)
     pairing.add(app, site)

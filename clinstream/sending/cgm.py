@@ -7,14 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from clinstream.sending import vendor_csv
 from clinstream.sending.posting import Row
 from clinstream.sending.sent import Sent
-from producers import cgm
+from producers import cgm, vendor_csv
 from schemas.errors import RejectedInput, Unprocessable, UserError
 
 TIME_COLUMNS = ("timestamp", "measured_at", "time", "datetime", "date")
@@ -40,9 +38,9 @@ def load(path: Path, *, simulated: bool = False, zone: tzinfo = UTC) -> Iterator
 def zone(name: str) -> tzinfo:
     """A time zone by its name; raises UserError where there is none."""
     try:
-        return UTC if name == "UTC" else ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise UserError(f"There is no time zone {name!r}; write it like Europe/Berlin.") from None
+        return vendor_csv.zone_named(name)
+    except Unprocessable as error:
+        raise UserError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
 
 
 def shifted(rows: Iterable[Row | Sent], now: datetime) -> list[Row | Sent]:
@@ -67,7 +65,13 @@ def _text(path: Path, data: bytes, zone: tzinfo) -> Iterator[Row | Sent]:
         raise Unprocessable("neither CSV nor Parquet nor JSON in UTF-8") from error
     if text[:1] in ("[", "{"):
         return _json(path, text)
-    return vendor_csv.load(path, text, zone) or _csv(path, text, zone)
+    found = vendor_csv.read(text, zone)
+    return _csv(path, text, zone) if found is None else (_of_export(path, line) for line in found)
+
+
+def _of_export(path: Path, line: vendor_csv.Line) -> Row | Sent:
+    place = f"{path}:{line.number}"
+    return Sent(place, "unreadable", line.reason) if line.body is None else Row(place, line.body)
 
 
 def _json(path: Path, text: str) -> Iterator[Row | Sent]:

@@ -1,4 +1,4 @@
-"""Exports that wearers have: Dexcom Clarity and LibreView CSV as readings to post; other files are read elsewhere.
+"""Exports that wearers have: Dexcom Clarity and LibreView CSV as readings, a line each; no route and no file is here.
 
 Their times are the wearer's local ones without a zone, so a zone is an argument. Rows that are no sensor values (who
 the wearer is, insulin, food, finger sticks) are left out without a word: nothing of them is looked at.
@@ -9,11 +9,9 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from clinstream.sending.posting import Row
-from clinstream.sending.sent import Sent
 from schemas.errors import Unprocessable
 
 LIBRE_TITLE = "glucose data"
@@ -27,6 +25,15 @@ DEXCOM = "Dexcom Clarity"
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """One sensor value of a file as the glucose route takes it (`cgm.plain`), or why it cannot be read."""
+
+    number: int
+    body: dict[str, Any] | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Line:
     """One sensor value of a file, still as text."""
 
@@ -37,16 +44,31 @@ class _Line:
     device: str
 
 
-def load(path: Path, text: str, zone: tzinfo = UTC) -> Iterator[Row | Sent] | None:
-    """The readings of an export; None for a file that is none. Raises Unprocessable where its times are ambiguous."""
+def zone_named(name: str) -> tzinfo:
+    """A time zone by its name; raises Unprocessable where there is none."""
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise Unprocessable(f"there is no time zone {name[:64]!r}; write it like Europe/Berlin") from None
+
+
+def read(text: str, zone: tzinfo = UTC) -> Iterator[Line] | None:
+    """The readings of an export; None for a file that is none. Raises Unprocessable where it cannot be understood."""
+    try:
+        return _read(text, zone)
+    except csv.Error as error:
+        raise Unprocessable("the file is not CSV") from error
+
+
+def _read(text: str, zone: tzinfo) -> Iterator[Line] | None:
     lines = text.splitlines()
     first = lines[0].lower() if lines else ""
     if first.startswith((LIBRE_TITLE, f'"{LIBRE_TITLE}')) or LIBRE_TIME.lower() in first:
         title = 0 if LIBRE_TIME.lower() in first else 1
         found = list(_libre(csv.reader(io.StringIO("\n".join(lines[title:]))), title))
-        return _rows(path, found, _libre_clock([line.time for line in found]), zone)
+        return _readings(found, _libre_clock([line.time for line in found]), zone)
     if CLARITY_TIME.lower() in first and CLARITY_KIND.lower() in first:
-        return _rows(path, list(_clarity(csv.reader(io.StringIO(text)))), datetime.fromisoformat, zone)
+        return _readings(list(_clarity(csv.reader(io.StringIO(text)))), datetime.fromisoformat, zone)
     return None
 
 
@@ -67,7 +89,7 @@ def _libre(reader: Any, before: int) -> Iterator[_Line]:
     units = {number: _unit(header[place].split()[-1]) for number, place in values.items()}
     for row in reader:
         number = row[kind].strip() if len(row) > kind else ""
-        if number in values and len(row) > values[number]:
+        if number in values and len(row) > max(values[number], time, device):
             yield _Line(reader.line_num + before, row[time].strip(), row[values[number]], units[number], row[device])
 
 
@@ -92,24 +114,23 @@ def _libre_clock(times: Sequence[str]) -> Callable[[str], datetime]:
     return read
 
 
-def _rows(path: Path, lines: Sequence[_Line], clock: Callable[[str], datetime], zone: tzinfo) -> Iterator[Row | Sent]:
+def _readings(lines: Sequence[_Line], clock: Callable[[str], datetime], zone: tzinfo) -> Iterator[Line]:
     for line in lines:
-        place = f"{path}:{line.number}"
         try:
             moment = clock(line.time)
-        except ValueError:
-            yield Sent(place, "unreadable", "the time is not written as in the rest of such files")
+            at = (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            yield Line(line.number, None, "the time is not written as in the rest of such files")
             continue
-        at = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-        body: dict[str, Any] = {"measured_at": at.astimezone(UTC).isoformat(), "unit": line.unit}
+        body: dict[str, Any] = {"measured_at": at.isoformat(), "unit": line.unit}
         word = WORDS.get(line.value.strip().lower())
         try:
             value = LIMITS[word][line.unit] if word else float(line.value.strip().replace(",", "."))
         except ValueError:
-            yield Sent(place, "unreadable", "the glucose value is not a number")
+            yield Line(line.number, None, "the glucose value is not a number")
             continue
         body |= {"value": value, "device": line.device.strip()[:255]}
-        yield Row(place, {**body, "clipped": word} if word else body)
+        yield Line(line.number, {**body, "clipped": word} if word else body)
 
 
 def _column(header: Sequence[str], name: str) -> int:
