@@ -28,7 +28,7 @@ check: .venv/dev.done ## format, lint, types, floor plan
 	@$(BIN)/lint-imports
 
 bench: .venv/serve.done ## measure speed; each figure beside its baseline of the same run
-	@for name in imaging vitals cgm stat restart dicom predictions storm hospital; do $(BIN)/clinstream bench $$name || exit 1; done
+	@for name in imaging vitals cgm stat restart dicom predictions storm hospital door; do $(BIN)/clinstream bench $$name || exit 1; done
 
 up: .venv/serve.done ## start the stack
 	@$(BIN)/clinstream up

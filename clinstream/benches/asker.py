@@ -40,9 +40,16 @@ class Asker:
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """(status, body) of the answer."""
+        return await self._ask("POST", path, body)
+
+    async def get(self, path: str) -> tuple[int, bytes]:
+        """(status, body) of the answer."""
+        return await self._ask("GET", path, b"")
+
+    async def _ask(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         assert self._streams is not None  # within `async with`
         reader, writer = self._streams
-        writer.write(f"POST {path} HTTP/1.1\r\n{self._head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        writer.write(f"{method} {path} HTTP/1.1\r\n{self._head}content-length: {len(body)}\r\n\r\n".encode() + body)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 head = await reader.readuntil(END)

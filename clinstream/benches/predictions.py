@@ -1,19 +1,16 @@
 """`bench predictions`: how soon a forecast that is asked for is answered, 50 askers at once, beside one at a time."""
 
 import asyncio
-import os
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 
-from adapters import wearers
 from adapters.database import NewReading, Taking
-from adapters.wearers import Credential
 from clinstream.benches import load
 from clinstream.benches.asker import Asker
+from clinstream.benches.askers import connected
 from clinstream.benches.figures import Report, figure, p95, ratio
 from clinstream.benches.plant import Plant
 from schemas.errors import UserError
@@ -34,16 +31,9 @@ async def run(plant: Plant, *, repeats: int, count: int) -> Report:
     rounds = [*load.history(subjects, HISTORY), load.readings(subjects, datetime.now(UTC))]
     new = [NewReading(event, 1) for each in rounds for event in each]
     await plant.services.database.take(Taking(uuid4(), dict.fromkeys(((s, True) for s in subjects), None), new, [], []))
-    secrets, made = await _credentials(plant, subjects)
     doors = plant.settings.doors
-    place = doors.predictions_host, doors.predictions_port
-    try:
-        async with AsyncExitStack() as open_ones:
-            # Each wearer has a connection: a shared pool's own work took more of the cores than the answers did.
-            askers = [await open_ones.enter_async_context(Asker(*place, {"api-secret": each})) for each in secrets]
-            return await _measure(plant, askers, repeats, count)
-    finally:
-        await plant.services.database.revoke_credentials(made, by_whom=BY)
+    async with connected(plant, subjects, doors.predictions_host, doors.predictions_port, BY) as askers:
+        return await _measure(plant, askers, repeats, count)
 
 
 async def _measure(plant: Plant, askers: Sequence[Asker], repeats: int, count: int) -> Report:
@@ -70,18 +60,6 @@ async def _measure(plant: Plant, askers: Sequence[Asker], repeats: int, count: i
             **{f"cpu_{part}": figure([each[part] for each in spent], "ms/forecast") for part in PARTS},
         },
     )
-
-
-async def _credentials(plant: Plant, subjects: Sequence[str]) -> tuple[list[str], list[UUID]]:
-    secrets, made = [], []
-    for subject in subjects:
-        secret, salt = wearers.new_secret(), os.urandom(16)
-        hashed = wearers.salted(salt, wearers.digest(secret) or "")
-        credential = Credential(uuid4(), subject, "bench", salt, hashed, datetime.now(UTC))
-        await plant.services.database.add_credential(credential, by_whom=BY)
-        secrets.append(secret)
-        made.append(credential.credential_id)
-    return secrets, made
 
 
 async def _ask(plant: Plant, asker: Asker, count: int) -> list[float]:

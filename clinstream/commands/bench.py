@@ -37,6 +37,7 @@ class Bench(StrEnum):
     PREDICTIONS = "predictions"
     STORM = "storm"
     HOSPITAL = "hospital"
+    DOOR = "door"
 
 
 # Vitals: waking the held process costs about a second, a fifth of 10,000 events' time and 7 % of 30,000's.
@@ -50,6 +51,7 @@ COUNTS = {
     Bench.PREDICTIONS: 2000,
     Bench.STORM: 1000,
     Bench.HOSPITAL: 0,
+    Bench.DOOR: 2000,
 }
 REPEATS = {
     Bench.IMAGING: 3,
@@ -61,6 +63,7 @@ REPEATS = {
     Bench.PREDICTIONS: 3,
     Bench.STORM: 1,
     Bench.HOSPITAL: 1,
+    Bench.DOOR: 3,
 }
 
 
@@ -90,7 +93,8 @@ def bench(
     dicom: objects/s through the DICOM door against storescp and Orthanc ·
     glucobench: forecasters against a linear one on a file of readings; needs no stack, but training's libraries ·
     predictions: forecasts that 50 ask for at once · storm: 8 h of many wearers at once beside live readings ·
-    hospital: a hospital's peak hour through the DICOM door, from a study's last instance to its last result.
+    hospital: a hospital's peak hour through the DICOM door, from a study's last instance to its last result ·
+    door: glucose readings through the HTTP door, one and ten a post.
 
     Examples: clinstream bench vitals · clinstream bench imaging --images xrays/ --json ·
     clinstream bench hospital --rates 250 --minutes 60 --scale 1 --speed 1 ·
@@ -164,7 +168,7 @@ async def _measure(
 ) -> "Report":
     repeats, count = size
     # Imported here: the benches bring the consumers' libraries along, which no other command needs.
-    from clinstream.benches import cgm, dicom, imaging, load, predictions, restart, stat, storm, vitals
+    from clinstream.benches import cgm, dicom, door, imaging, load, predictions, restart, stat, storm, vitals
     from clinstream.benches.plant import plant
 
     async with plant(settings) as found:
@@ -172,6 +176,8 @@ async def _measure(
             return await vitals.run(found, repeats=repeats, count=count)
         if name is Bench.PREDICTIONS:
             return await predictions.run(found, repeats=repeats, count=count)
+        if name is Bench.DOOR:
+            return await door.run(found, repeats=repeats, count=count)
         if name is Bench.STORM:
             return await storm.run(found, repeats=repeats, count=count)
         if name is Bench.CGM:

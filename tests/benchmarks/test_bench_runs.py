@@ -67,3 +67,9 @@ def test_a_peak_hour_loses_nothing_and_shows_nothing_twice(running: stack.Runnin
     assert value["acknowledged_600"] == value["answered_600"] + value["not_applicable_600"]
     assert [value[f"{name}_600"] for name in ("not_acknowledged", "unfinished", "lost", "duplicates")] == [0] * 4
     assert 0 < value["routine_p50_600"] <= value["routine_p99_600"]
+
+
+def test_the_glucose_door_is_measured_with_one_and_ten_readings_a_post(running: stack.RunningStack) -> None:
+    found = bench(running, "door", "--repeats", "1", "--count", "100")
+    assert found["ratios"]["readings_in_tens_over_single"] > 1
+    assert 0 < found["ratios"]["posts_over_bare_requests"] < 1
