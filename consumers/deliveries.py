@@ -5,7 +5,7 @@ by their UIDs. A receiver that is away is asked again, less and less often, unti
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -144,11 +144,17 @@ class Deliveries:
         chain = [
             each for each in await self._queue.study_report_chain(row.result_id) if each.revision <= report.revision
         ]
-        told = [each.report_id for each in chain if await self._left(each.report_id, row.destination)]
+        told: list[UUID] = []
+        sent: set[str] = set()
+        for each in chain:
+            delivered = await self._queue.delivered(each.report_id, row.destination)
+            if any(action != "withdraw" for action, _, _ in delivered):
+                told.append(each.report_id)
+                sent.update(uid for _, _, uids in delivered for uid in uids)
         if report.report_id not in told:
             raise _Over("cancelled", "the report itself was never sent there")
         data, results = await self._store.get(report.views[0].blob_uri), await self._results(report)
-        return await self._in_thread(lambda: self._rejected(row, report, results, data, told))
+        return await self._in_thread(lambda: self._rejected(row, report, results, data, told, sent))
 
     async def _left(self, report: UUID, destination: str) -> bool:
         """Whether a destination has a report, or may have it."""
@@ -192,14 +198,13 @@ class Deliveries:
         results: Mapping[UUID, ResultPublished],
         data: bytes,
         told: Sequence[UUID],
+        sent: Collection[str],
     ) -> Parcel:
         """Runs in a thread, as `_told` does."""
         from consumers.exporting import package
 
         what = account.of_study(report, results, self._cards.get(report.task))
-        what = replace(what, told_at=row.filed_at.timestamp())
-        asked = self._settings.destinations[row.destination].presentation_state
-        return package.taken_back(what, data, told, presentation_state=asked)
+        return package.taken_back(replace(what, told_at=row.filed_at.timestamp()), data, told, sent)
 
     async def _sent(self, row: Export, receipt: Receipt) -> None:
         await self._end(row, "confirmed" if receipt.confirmed else "sent", receipt.note, receipt.ids)

@@ -1,6 +1,6 @@
 """Everything that leaves for one study and model, put together from the stored images and the account of it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -29,11 +29,13 @@ def told(account: Account, data: bytes, others: Sequence[bytes] = (), *, present
     return _parcel(image, made, resources.bundle(account, image))
 
 
-def taken_back(account: Account, data: bytes, told: Sequence[UUID], *, presentation_state: bool = False) -> Parcel:
-    """The rejection note of a withdrawn result and its resources, entered in error; `told`: the reports that left."""
+def taken_back(account: Account, data: bytes, told: Sequence[UUID], sent: Collection[str] = ()) -> Parcel:
+    """The rejection note of a withdrawn result and its resources, entered in error; `told`: the reports that left.
+
+    `sent` are the SOP Instance UIDs that are known to have left: a presentation state is named only where it did.
+    """
     image = source.read(data)
-    shown = presentation_state and presentation.possible(account, image)
-    made = [rejection.build(account, image, told, presentation_state=shown)]
+    made = [rejection.build(account, image, told, sent)]
     return _parcel(image, made, resources.bundle(account, image, withdrawn=True))
 
 

@@ -1,7 +1,7 @@
 """The rejection note of a withdrawn result: a Key Object Selection (IHE IOCM) that names what is not to be used."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from highdicom import ko
@@ -26,9 +26,9 @@ KINDS = (
 )
 
 
-def build(account: Account, source: SourceImage, told: Sequence[UUID], *, presentation_state: bool = False) -> Dataset:
-    """The note over report and picture, and presentation state where there was one, of each revision in `told`."""
-    rejected = [each for report in told for each in _told(report, source, KINDS if presentation_state else KINDS[:2])]
+def build(account: Account, source: SourceImage, told: Sequence[UUID], sent: Collection[str] = ()) -> Dataset:
+    """The note over report and picture of each revision in `told`, and its presentation state if it was `sent`."""
+    rejected = [each for report in told for each in _told(report, source, sent)]
     made = ko.KeyObjectSelectionDocument(
         evidence=rejected,
         content=ko.KeyObjectSelection(
@@ -51,13 +51,16 @@ def build(account: Account, source: SourceImage, told: Sequence[UUID], *, presen
     return made
 
 
-def _told(report: UUID, source: SourceImage, kinds: Sequence[tuple[str, str]]) -> list[Dataset]:
+def _told(report: UUID, source: SourceImage, sent: Collection[str]) -> list[Dataset]:
     """Stand-ins for the objects of one revision."""
     found = []
-    for what, sop_class in kinds:
+    for what, sop_class in KINDS:
+        uid = ids.own_uid(what, str(report), "")
+        if what == "pr" and uid not in sent:
+            continue
         each = copy.deepcopy(source.stand_in)
         each.SOPClassUID = sop_class
-        each.SOPInstanceUID = ids.own_uid(what, str(report), "")
+        each.SOPInstanceUID = uid
         each.SeriesInstanceUID = ids.own_uid(f"{what} series", str(report), "")
         found.append(each)
     return found

@@ -41,6 +41,7 @@ from schemas.events import (
     Base,
     ImageObserved,
     OutcomeDecided,
+    Region,
     ResultAmended,
     ResultAssessed,
     ResultPublished,
@@ -336,7 +337,9 @@ def test_a_node_without_queries_is_sent_to_and_believed_and_one_that_is_gone_is_
         while leaving.probe(there):
             assert time.monotonic() < end
             time.sleep(0.1)
-        parcel = package.told(account.of_result(chest_result(9), None), chest(9))
+        region = Region(score=0.5, outline=((0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.0, 0.5)))
+        told = account.of_result(chest_result(9, regions=(region,)), None)
+        parcel = package.told(told, chest(9), presentation_state=True)
         receipt = node.deliver(parcel)
         assert (receipt.confirmed, receipt.note) == (False, "it takes no queries")
     finally:
@@ -344,6 +347,7 @@ def test_a_node_without_queries_is_sent_to_and_believed_and_one_that_is_gone_is_
         process.wait(SECONDS)
     kept = [dicom_reading.open_dicom(path.read_bytes()).dataset for path in tmp_path.iterdir()]
     assert {str(each.SOPInstanceUID) for each in kept} == set(receipt.ids)
+    assert sorted(each.Modality for each in kept) == ["OT", "PR", "SR"]
     assert {str(each.PatientName) for each in kept} == {"Doe^Jane"}
     assert {str(each.IssuerOfPatientID) for each in kept} == {"HOSPITAL"}
 

@@ -306,10 +306,16 @@ def test_places_are_told_of_a_finding_alone_and_withdrawn_with_it() -> None:
     )
     result = account.of_result(chest_result(observed=1.79e9, heat=HEAT, regions=REGIONS), CARD)
     assert [each.Modality for each in package.told(result, chest()).objects] == ["SR", "OT"]
-    (note,) = package.taken_back(result, chest(), [result.result.result_id], presentation_state=True).objects
-    rejected = {
+    uids = [each.SOPInstanceUID for each in placed(chest())]
+    assert rejected_by(result, []) == set(uids[:2])
+    assert rejected_by(result, uids) == set(uids)
+
+
+def rejected_by(result: account.Account, sent: list[str]) -> set[str]:
+    """What the note of a withdrawal names."""
+    (note,) = package.taken_back(result, chest(), [result.result.result_id], sent).objects
+    return {
         item.ReferencedSOPInstanceUID
         for series in note.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
         for item in series.ReferencedSOPSequence
     }
-    assert rejected == {each.SOPInstanceUID for each in placed(chest())}
