@@ -125,6 +125,8 @@ def _lines(account: Account) -> list[tuple[str, int, tuple[int, int, int]]]:
         lines.append((f"{name}: {each.presence}, model probability {100 * each.probability:.1f} %", 18, INK))
     if places.told(account):
         lines.append(("coloured, outlined: where the model's suspicion is highest; no segmentation", 14, INK))
+    if not account.answered:
+        lines.append((account.reason[:90], 18, INK))
     if account.changed:
         said = account.changed.get("label") or account.changed.get("assessment", "")
         lines.append((f"assessed by a clinician: {said.replace('_', ' ')}"[:80], 18, WARNING))

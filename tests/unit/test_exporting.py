@@ -3,6 +3,7 @@
 import io
 import subprocess
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from fhir.resources.R4B.bundle import Bundle
 from pydicom.dataset import Dataset
 
 import triton_models
+from adapters.database.study_reports import Decision, StudyReport, View
 from consumers.exporting import account, codes, package
 from consumers.exporting.source import TAGS
 from schemas import ids
@@ -199,7 +201,7 @@ def test_an_assessment_amends_the_report_and_a_withdrawal_rejects_it() -> None:
 
 
 def test_other_programs_find_no_fault_with_the_objects(tmp_path: Path) -> None:
-    """CC20: dciodvfy has no errors, dsr2html shows the report."""
+    """CC20: dciodvfy has no errors, dsr2html shows the report; also of several images and of a refused one."""
     result = chest_result(observed=1.79e9)
     amended = account.of_result(result, CARD, changed={"assessment": "rejected", "label": "pneumonia"})
     made = [
@@ -208,6 +210,18 @@ def test_other_programs_find_no_fault_with_the_objects(tmp_path: Path) -> None:
         *package.told(amended, chest()).objects,
         *package.taken_back(account.of_result(result, CARD), chest(), [result.result_id]).objects,
     ]
+    refused = View("1.2", uuid4(), "sub-1", "", "refused", None, "image quality: it is turned", "rotated")
+    answered = View(result.object_id, result.answer.event_id, "sub-1", "", "answered", result.result_id)
+    other = chest(2, StudyInstanceUID="1.2.826.0.1.3680043.8.498.1.2")
+    moment = datetime.fromtimestamp(1.79e9, UTC)
+    cases: list[tuple[tuple[View, ...], Decision]] = [((answered, refused), "finding"), ((refused,), "refused")]
+    for views, decision in cases:
+        report = StudyReport(uuid4(), "stu-1", CHEST, 1, "", decision, views, {}, None, moment)
+        parcel = package.told(
+            account.of_study(report, {result.result_id: result}, CARD), chest(), [other][: len(views) - 1]
+        )
+        made += parcel.objects
+        Bundle.model_validate(dict(parcel.bundle))
     for number, each in enumerate(made):
         path = tmp_path / f"{number}.dcm"
         path.write_bytes(file(each))
