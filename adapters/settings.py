@@ -198,6 +198,8 @@ class Destination(BaseModel):
 
     `confirm` asks the receiver afterwards whether it has them (C-FIND, QIDO-RS), where it answers such questions.
     `presentation_state` adds a Grayscale Softcopy Presentation State that outlines the regions of a result.
+    `tls` of a DICOM node: its certificate must be for `host`, by an authority of `tls_ca` (absent: of the system);
+    `tls_certificate` with `tls_key` is ours, where the node wants one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -211,6 +213,10 @@ class Destination(BaseModel):
     authorization: SecretStr | None = None
     confirm: bool = True
     presentation_state: bool = False
+    tls: bool = False
+    tls_ca: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
 
     @property
     def place(self) -> str:
@@ -221,6 +227,13 @@ class Destination(BaseModel):
     def _reachable(self) -> "Destination":
         if self.kind != "dicom" and not self.url.startswith(("http://", "https://")):
             raise ValueError(f"a destination of kind {self.kind} needs a url that begins with http:// or https://")
+        files = self.tls_ca, self.tls_certificate, self.tls_key
+        if (self.tls or any(files)) and self.kind != "dicom":
+            raise ValueError(f"a destination of kind {self.kind} has TLS by a url that begins with https://")
+        if any(files) and not self.tls:
+            raise ValueError("certificates are used with tls only")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
         return self
 
 
@@ -231,7 +244,8 @@ class ExportSettings(_Section):
 
     destinations: dict[str, Destination] = Field(
         default_factory=dict,
-        description="JSON, name to kind, host, port, ae_title, calling_ae_title, url, confirm, presentation_state",
+        description="JSON, name to kind, host, port, ae_title, calling_ae_title, url, confirm, presentation_state, "
+        "tls, tls_ca, tls_certificate, tls_key",
     )
     default: tuple[str, ...] | None = Field(
         default=None, description="JSON, names that results go to where nothing says otherwise; absent: all of them"

@@ -3,6 +3,7 @@
 The only room below the doors that knows pynetdicom.
 """
 
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -65,11 +66,13 @@ class DicomNode:
         entity = AE(self._to.calling_ae_title)
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = TIMEOUT_S
         entity.connection_timeout = CONNECT_S
+        protected = (_tls(self._to), self._to.host) if self._to.tls else None
         association = entity.associate(
-            self._to.host, self._to.port, contexts=list(contexts), ae_title=self._to.ae_title
+            self._to.host, self._to.port, contexts=list(contexts), ae_title=self._to.ae_title, tls_args=protected
         )
         if not association.is_established:
-            raise _why_not(association)
+            _hang_up(association)
+            raise _why_not(association, tls=self._to.tls)
         try:
             accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
             if left := {str(context.abstract_syntax) for context in contexts} - accepted:
@@ -80,7 +83,29 @@ class DicomNode:
                 association.release()
 
 
-def _why_not(association: Any) -> ReceiverAway | ReceiverRefused:
+def _tls(to: Destination) -> ssl.SSLContext:
+    """TLS of the BCP 195 profile (PS3.15 B.9): 1.2 or newer, the node's certificate checked.
+
+    Raises ReceiverAway when a file cannot be used: it is read anew with each association, so that a renewed one counts.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(to.tls_ca) if to.tls_ca else None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if to.tls_certificate is not None:
+            context.load_cert_chain(str(to.tls_certificate), str(to.tls_key) if to.tls_key else None)
+    except (OSError, ssl.SSLError) as error:
+        raise ReceiverAway(f"our certificates for it cannot be used ({type(error).__name__})") from error
+    return context
+
+
+def _hang_up(association: Any) -> None:
+    """Closes the socket, which pynetdicom leaves open where the node ended the connection first."""
+    left = getattr(association.dul.socket, "socket", None)
+    if left is not None:
+        left.close()
+
+
+def _why_not(association: Any, *, tls: bool) -> ReceiverAway | ReceiverRefused:
     said = getattr(association.acceptor.primitive, "result", None)
     if association.is_rejected and said == 0x01:  # permanently, PS3.8 table 9-21: an unknown AE title, mostly
         return ReceiverRefused("it rejects the association; are the AE titles known to it?")
@@ -88,7 +113,7 @@ def _why_not(association: Any) -> ReceiverAway | ReceiverRefused:
         return ReceiverAway("it rejects the association for now")
     if said == 0x00:  # accepted, and none of the contexts: pynetdicom aborts then
         return ReceiverRefused("it takes none of the storage or query classes")
-    return ReceiverAway("it does not answer")
+    return ReceiverAway("it does not answer, or TLS fails" if tls else "it does not answer")
 
 
 def _store(association: Any, made: Dataset) -> None:
