@@ -207,12 +207,18 @@ class Oracle:
         published: dict[tuple[str, str, str], set[str]] = defaultdict(set)
         for record in self._results.read():
             result = record.json()
+            if "answer" not in result:
+                continue  # a withdrawal or an amendment of one
             published[result["object_id"], result["answer"]["content"], result["task"]].add(result["result_id"])
         verdict.published_twice = [key for key, ids in published.items() if len(ids) > 1]
         visible = self._plant.sql(
-            "SELECT object_id, content, task, answer_id::text FROM visible WHERE event_id = ANY($1::text[]::uuid[])",
+            "SELECT object_id, content, task, answer_id::text, withdrawn_at IS NULL FROM visible "
+            "WHERE event_id = ANY($1::text[]::uuid[])",
             list(sent.events),
         )
-        verdict.unpublished = [answer for *key, answer in visible if answer not in published[key[0], key[1], key[2]]]
+        # What was withdrawn before it could be published is not published any more.
+        verdict.unpublished = [
+            answer for *key, answer, holds in visible if holds and answer not in published[key[0], key[1], key[2]]
+        ]
         answered = verdict.fates["answered"] + verdict.glucose["answered"]
         assert len(visible) >= answered, f"{answered} events count as answered, only {len(visible)} results are visible"
