@@ -19,7 +19,7 @@ demo: .venv/train.done ## start everything, send real samples through the real d
 	@$(BIN)/clinstream demo
 
 test: .venv/dev.done setup ## the whole test suite, cheap tests first; two processes, since most tests wait
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TESTS)
+	@$(BIN)/python -m pytest -q -n 2 --no-loadscope-reorder $(TESTS)
 
 check: .venv/dev.done ## format, lint, types, floor plan
 	@$(BIN)/ruff format --check --quiet .

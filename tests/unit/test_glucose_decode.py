@@ -63,6 +63,8 @@ def test_a_forecast_cannot_express_a_diagnosis_a_dose_or_a_triage_decision() -> 
         "probabilities": {},
         "abstained": False,
         "reason": "",
+        "regions": (),
+        "heat": None,
     }
     values = [value for point in finding.forecast for value in (point.glucose_mg_dl, point.low, point.high)]
     assert all(isinstance(value, float) for value in values)
