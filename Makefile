@@ -18,8 +18,8 @@ help: ## this list
 demo: .venv/train.done ## start everything, send real samples through the real doors, show the results
 	@$(BIN)/clinstream demo
 
-test: .venv/dev.done setup ## the whole test suite, cheap tests first; two processes, since most tests wait
-	@$(BIN)/python -m pytest -q -n 2 --no-loadscope-reorder $(TESTS)
+test: .venv/dev.done setup ## the whole test suite, cheap tests first; three processes, since most tests wait
+	@$(BIN)/python -m pytest -q -n 3 --no-loadscope-reorder $(TESTS)
 
 check: .venv/dev.done ## format, lint, types, floor plan
 	@$(BIN)/ruff format --check --quiet .

@@ -24,7 +24,7 @@ class ByGroup(LoadScopeScheduling):  # type: ignore[misc]  # xdist says nothing 
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByGroup:
-    """For `-n 2`; xdist's own grouping by marks does not know the node ids of pytest 9."""
+    """For `-n 3`; xdist's own grouping by marks does not know the node ids of pytest 9."""
     return ByGroup(config, log)
 
 
