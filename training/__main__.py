@@ -56,13 +56,13 @@ async def _run(name: str, index: int) -> None:
 
 async def _trainer(known: settings.Settings, name: str, index: int, stop: asyncio.Event) -> None:
     import triton_models
-    from adapters.releases import ReleaseBook
-    from adapters.triton import TritonClient
     from training import bell
     from training.refitting import Refitting
     from training.worker import Worker
 
-    async with bootstrap.services(known, {"database", "store"}) as services, TritonClient(known.triton) as triton:
+    models = triton_models.discover()
+    needs = ("database", "store", "inference", "releases")
+    async with bootstrap.services(known, needs, cards=[model.card for model in models.values()]) as services:
         loop, silence = asyncio.get_running_loop(), threading.Event()
 
         def note(asked: RetrainRequested) -> None:
@@ -73,18 +73,14 @@ async def _trainer(known: settings.Settings, name: str, index: int, stop: asynci
         worker = Worker(
             f"{known.home.name}/{name}.{index}",
             known,
-            triton_models.discover(),
+            models,
             services.database,
             services.store,
             services.clock,
             quick=known.quick_training,
         )
-        models = triton_models.discover()
-        book = ReleaseBook(services.database, services.clock, [model.card for model in models.values()])
-        await book.start()
-        refitting = Refitting(services.database.wearer_models, triton, book, services.clock)
+        refitting = Refitting(services.database.wearer_models, services.inference, services.releases, services.clock)
         await _until(_both(worker.work(), refitting.run()), stop)
-        await book.stop()
         silence.set()
         await asyncio.to_thread(ear.join, 5.0)
 

@@ -194,6 +194,9 @@ async def test_what_no_model_would_claim_or_what_is_old_is_not_told() -> None:
     not_ours = Desk(None)
     not_ours.end(1, "not_applicable", "no model", task="*")
     assert await not_ours.look(20) == []
+    upload = Desk(SURE)
+    upload.facts = replace(upload.facts, objects=(known(1, media_type="image/jpeg"),))
+    assert await upload.look(1) == [], "a picture belongs to no study that a PACS could put a report into"
     old = Desk(SURE)
     assert await old.look(25 * 60) == []
     assert (old.rows, old.again) == ([], False)
