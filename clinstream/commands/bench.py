@@ -81,9 +81,14 @@ def bench(
     seeds: Annotated[int, typer.Option(min=1, help="glucobench: how many divisions of the subjects.")] = 1,
     huge: Annotated[bool, typer.Option("--huge", help="dicom: objects of 50 MB as well.")] = False,
     rates: Annotated[str, typer.Option(help="hospital: studies an hour, one after the other.")] = "250,375,2500",
-    minutes: Annotated[float, typer.Option(min=0.1, help="hospital: so much of its time at each rate.")] = 2.5,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="hospital: so much of its time at each rate (2.5); cgm with --rate (10)."),
+    ] = None,
     scale: Annotated[float, typer.Option(min=0.01, max=1, help="hospital: share of the real number of pixels.")] = 0.1,
     speed: Annotated[float, typer.Option(min=0.1, help="hospital: its time passes so much faster.")] = 2.0,
+    rate: Annotated[float | None, typer.Option(min=1, help="cgm: so many readings a second, for --minutes.")] = None,
+    wearers: Annotated[int, typer.Option(min=10, help="cgm with --rate: wearers stored before.")] = 1_000_000,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Measure the stack that is up, or a temporary one, with made-up events that never mix with clinical results.
@@ -94,9 +99,11 @@ def bench(
     glucobench: forecasters against a linear one on a file of readings; needs no stack, but training's libraries ·
     predictions: forecasts that 50 ask for at once · storm: 8 h of many wearers at once beside live readings ·
     hospital: a hospital's peak hour through the DICOM door, from a study's last instance to its last result ·
-    door: glucose readings through the HTTP door, one and ten a post.
+    door: glucose readings through the HTTP door, one and ten a post ·
+    cgm --rate: so many readings a second for minutes, with the state of many wearers stored before.
 
     Examples: clinstream bench vitals · clinstream bench imaging --images xrays/ --json ·
+    clinstream bench cgm --rate 3333 --minutes 10 --wearers 1000000 ·
     clinstream bench hospital --rates 250 --minutes 60 --scale 1 --speed 1 ·
     clinstream bench glucobench --readings cgm.parquet --gap-min 45 --min-segment 240 --test-segment 240 --max-input 144
     """
@@ -108,8 +115,10 @@ def bench(
     with _stack(as_json) as settings:
         size = (repeats or REPEATS[name], count or COUNTS[name])
         if name is Bench.HOSPITAL:
-            hour = (_rates(rates), minutes, scale, speed)
+            hour = (_rates(rates), minutes or 2.5, scale, speed)
             report = asyncio.run(_hospital(settings, size[0], hour, images, side))
+        elif name is Bench.CGM and rate is not None:
+            report = asyncio.run(_sustained(settings, wearers, rate, minutes or 10.0))
         else:
             report = asyncio.run(_measure(settings, name, size, images, side, huge))
     _print(report, as_json)
@@ -154,6 +163,16 @@ async def _hospital(
             originals=originals,
             tell=lambda line: errors.print(line, soft_wrap=True),
         )
+
+
+async def _sustained(settings: Settings, wearers: int, rate: float, minutes: float) -> "Report":
+    from clinstream.benches import sustained
+    from clinstream.benches.plant import plant
+
+    errors = Console(stderr=True, highlight=False)
+    async with plant(settings) as found:
+        size = sustained.Size(wearers, rate, minutes)
+        return await sustained.run(found, size=size, tell=lambda line: errors.print(line, soft_wrap=True))
 
 
 def _print(report: "Report", as_json: bool) -> None:

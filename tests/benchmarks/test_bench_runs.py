@@ -46,6 +46,13 @@ def test_glucose_is_measured_against_the_naive_loop_and_beats_it(running: stack.
     assert found["figures"]["end_to_end"]["unit"] == "readings/s"
 
 
+def test_a_rate_is_held_for_a_while_and_every_reading_has_its_outcome(running: stack.RunningStack) -> None:
+    found = bench(running, "cgm", "--rate", "100", "--minutes", "0.1", "--wearers", "500")
+    assert found["ratios"]["lost"] == 0
+    assert found["notes"] == {"wearers": 500, "readings": 600, "delays_looked_up": 24}
+    assert 0 < found["figures"]["delay_p50"]["value"] <= found["figures"]["delay_p99"]["value"]
+
+
 def test_images_are_measured_against_triton_driven_directly_and_run_in_batches(running: stack.RunningStack) -> None:
     found = bench(running, "imaging", "--repeats", "1", "--count", "48", "--side", "256")
     assert 0 < found["ratios"]["end_to_end_over_direct_triton"] < 5
