@@ -31,7 +31,7 @@ STARTER = triton_models.HOME / TASK / "starter"
 CORRECTIONS = 20
 """How many corrections make the demonstration retrain; a card asks for more."""
 
-RUN_ENDS_S = 400.0
+RUN_ENDS_S = 600.0
 LOOK_S = 1.0
 ENDED = frozenset({"REGISTERED", "REJECTED", "FAILED"})
 

@@ -78,7 +78,7 @@ def draw_up(home: Home, wanted: Sequence[str], wished: Mapping[str, int], *, ser
 
 def bootstrap_step(home: Home) -> Step:
     """Everything between parts and services: migrations, topics, models, release rows."""
-    return Step(PREPARE, _bootstrap(home), needed=lambda: True, timeout_s=120.0)
+    return Step(PREPARE, _bootstrap(home), needed=lambda: True, timeout_s=300.0)
 
 
 def _bootstrap(home: Home, *only: str) -> Command:

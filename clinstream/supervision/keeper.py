@@ -19,6 +19,8 @@ QUICK_DEATH_S = 10.0
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 10.0
 ATTEMPTS_AT_START = 3
+AFTER_RESTART_S = 300.0
+"""Longer than the longest wait inside: a slow machine cut short would begin from the start again, for ever."""
 
 
 def restart_delay_s(quick_deaths: int) -> float:
@@ -132,7 +134,7 @@ class Keeper:
         again = self.first_ready.done()
         if again and self.component.after_restart is not None:
             name = f"{self.component.name}.after-restart"
-            step = Step(name, self.component.after_restart, needed=lambda: True)
+            step = Step(name, self.component.after_restart, needed=lambda: True, timeout_s=AFTER_RESTART_S)
             try:
                 await processes.run_to_end(step, self._run, self._order)
             except UserError:

@@ -36,7 +36,7 @@ def command(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         check=False,
-        timeout=420,
+        timeout=900,
     )
 
 

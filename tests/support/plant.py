@@ -48,6 +48,7 @@ class Seen:
     state: str
     pid: int | None
     restarts: int
+    last_exit: str | None
 
 
 class Plant:
@@ -115,7 +116,7 @@ class Plant:
     def components(self) -> dict[str, Seen]:
         """What the supervisor says of each of its processes."""
         return {
-            part["name"]: Seen(part["name"], part["kind"], part["state"], part["pid"], part["restarts"])
+            part["name"]: Seen(*(part[name] for name in ("name", "kind", "state", "pid", "restarts", "last_exit")))
             for part in running.read_status(self.home).get("components", [])
         }
 
@@ -148,8 +149,19 @@ class Plant:
         try:
             return await_condition(lambda: self.is_ready(*names), seconds, "the components are ready")
         except AssertionError as late:
-            late.add_note(", ".join(f"{seen.name}: {seen.state}" for seen in self.components().values()))
+            for seen in self.components().values():
+                if seen.state != "ready":
+                    late.add_note(f"{seen.name} is {seen.state} after {seen.restarts} restarts: {seen.last_exit}")
+                    late.add_note(self.log_end(seen.name))
+            late.add_note(self.log_end("prepare"))
             raise
+
+    def log_end(self, name: str, lines: int = 25) -> str:
+        """The end of a component's log, for whoever reads why a test failed."""
+        with suppress(OSError):
+            text = (self.home.logs / f"{name}.log").read_text(errors="replace")
+            return "\n".join([f"{name}.log:", *text.splitlines()[-lines:]])
+        return f"{name}.log cannot be read"
 
     def processes(self) -> list[psutil.Process]:
         """Every process of the installation, found by its command line or environment, not by what we recorded."""
