@@ -53,8 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_family_answers_one_grey_channel_whatever_its_brightness() -> None:
     """CC30: a transformer is among them."""
     pixels = torch.from_numpy(np.random.default_rng(1).integers(0, 200, (2, 1, 96, 96)).astype(np.uint8))
-    assert {"DenseNet-121", "InceptionV3", "MobileNetV3-small", "ViT, 12 layers of 192"} <= set(families(96))
-    for family in families(96).values():
+    assert {"DenseNet-121", "InceptionV3", "MobileNetV3-small", "ViT, 12 layers of 192"} <= set(families(96, 12))
+    for family in families(96, 12).values():
         torch.manual_seed(0)
         network = family.build().eval()
         with torch.inference_mode():
@@ -68,7 +68,7 @@ def test_a_killed_comparison_goes_on_and_ends_as_if_it_had_not_been(
 ) -> None:
     """ME1, ME8: the same images, batches and changes for each family; what is finished is not learned again."""
     small = {"small": Family(lambda: Grey(models.mobilenet_v3_small(num_classes=1)))}
-    monkeypatch.setattr(experiments, "families", lambda side: small)
+    monkeypatch.setattr(experiments, "families", lambda side, patch: small)
     whole = experiments.compare(folder, tmp_path / "whole", RECIPE, None, lambda line: None)["families"]
 
     def dies(line: str) -> None:

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torchvision import models
 
-PATCHES = 8
-"""Patches of the transformer along each side of its square."""
-
 
 class Grey(nn.Module):
     """A network of colour images on one grey channel, its logits [batch, 1].
@@ -41,9 +38,9 @@ class Family:
     """Whether it takes no images but squares of the side that it was built for."""
 
 
-def families(side: int) -> Mapping[str, Family]:
-    """The families by name; `side` is that of the transformer's square, a multiple of eight patches."""
-    vit = ("ViT, 12 layers of 192", side, side // PATCHES, 12, 3, 192, 768)
+def families(side: int, patch: int) -> Mapping[str, Family]:
+    """The families by name; `side` is that of the transformer's square, a multiple of that of its patches."""
+    vit = ("ViT, 12 layers of 192", side, patch, 12, 3, 192, 768)
     return {
         "MobileNetV3-small": Family(lambda: Grey(models.mobilenet_v3_small(num_classes=1))),
         "MobileNetV3-large": Family(lambda: Grey(models.mobilenet_v3_large(num_classes=1))),

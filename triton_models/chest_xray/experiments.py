@@ -34,7 +34,7 @@ from triton_models.figures import rank_auroc, rounded
 from triton_models.trained import machine
 
 SEED = 20261120
-SIDE = 96
+SIDE, PATCHES = 96, 8
 EPOCHS = 3
 OURS = "this model's network"
 RECALLS = (0.98, 0.99)
@@ -123,7 +123,10 @@ def compare(data: Path, out: Path, recipe: Recipe, few: int | None, say: Progres
     truth = np.array([picture.pneumonia for picture in division.train])
     out.mkdir(parents=True, exist_ok=True)
     found = {}
-    for name, family in {OURS: Family(lambda: LungNet(recipe.width)), **families(recipe.side)}.items():
+    for name, family in {
+        OURS: Family(lambda: LungNet(recipe.width)),
+        **families(recipe.side, recipe.side // PATCHES),
+    }.items():
         own = replace(recipe, peak_rate=family.peak_rate)
         mark, stem = mark_of(name, asdict(own), SEED, division.data_hash), name.split(",")[0].replace(" ", "-")
         done = out / f"{stem}.json"

@@ -15,7 +15,7 @@ from triton_models._vision.served import Served
 from triton_models.fracture.card import CARD
 from triton_models.fracture.framing import COLUMNS, ROWS
 
-SQUARE = 288
+SQUARE, PATCH = 208, 16
 """The side of a square with about as many pixels as the canvas: a transformer of torchvision takes no other shape."""
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     own = Path(__file__).with_name(CARD.weights)
     print(line("this model", None, own), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for name, family in families(SQUARE).items():
+        for name, family in families(SQUARE, PATCH).items():
             path, network = Path(folder) / "model.onnx", family.build()
             shape = (1, SQUARE, SQUARE) if family.square else (1, ROWS, COLUMNS)
             files.export(Served(network, 1.0, 0.0), shape, {"probability": (2,)}, path)
