@@ -35,7 +35,7 @@ from triton_models.trained import machine
 
 SEED = 20261120
 SIDE, PATCHES = 96, 8
-EPOCHS = 3
+EPOCHS = 2
 OURS = "this model's network"
 RECALLS = (0.98, 0.99)
 SHIFTS = CHOOSING_SHIFTS[:4]
@@ -115,8 +115,10 @@ def judge(path: Path, division: Division, foreign: Sequence[Picture], side: int)
     return found
 
 
-def compare(data: Path, out: Path, recipe: Recipe, few: int | None, say: Progress) -> dict[str, Any]:
-    """Trains and measures every family that OUT holds no result of; results by family."""
+def compare(
+    data: Path, out: Path, recipe: Recipe, few: int | None, say: Progress, only: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Trains and measures every family that OUT holds no result of, or `only` those named; results by family."""
     division = divide(data, SEED, few)
     foreign = [one for one in read_index(data) if one.source == FOREIGN and one.label == "normal"]
     images = load(division.train, CACHE_SIDE)
@@ -127,6 +129,8 @@ def compare(data: Path, out: Path, recipe: Recipe, few: int | None, say: Progres
         OURS: Family(lambda: LungNet(recipe.width)),
         **families(recipe.side, recipe.side // PATCHES),
     }.items():
+        if only and name not in only:
+            continue
         own = replace(recipe, peak_rate=family.peak_rate)
         mark, stem = mark_of(name, asdict(own), SEED, division.data_hash), name.split(",")[0].replace(" ", "-")
         done = out / f"{stem}.json"
@@ -188,10 +192,15 @@ def main() -> None:
     asks.add_argument("--epochs", type=int, default=EPOCHS)
     asks.add_argument("--side", type=int, default=SIDE, help="pixels, a multiple of eight, 80 at least")
     asks.add_argument("--few", type=int, help="people of each class, to rehearse")
+    asks.add_argument("--only", nargs="*", default=(), metavar="FAMILY", help="by the table's names")
     given = asks.parse_args()
     torch.set_num_threads(1)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
     recipe = Recipe(side=given.side, epochs=given.epochs, average=0.98, mixup=0.0, people=given.few)
-    found = compare(given.data, given.out, recipe, given.few, lambda line: print(line, file=sys.stderr, flush=True))
+    found = compare(given.data, given.out, recipe, given.few, say, given.only)
     print(json.dumps(found, indent=1) if given.json else table(found["families"]))
 
 
