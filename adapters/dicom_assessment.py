@@ -5,7 +5,7 @@ structured report that agrees or disagrees with prior findings. `docs/dicom-conf
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from adapters import dicom_content
@@ -34,12 +34,14 @@ class Said:
     """`reports` of ours that are named; whether the reader agrees (None: no word about that), what there is instead.
 
     `reader` is a person's name, empty where the document names nobody: it must become a pseudonym at once.
+    `study` is the Study Instance UID.
     """
 
     reports: tuple[str, ...]
     agrees: bool | None
     finding: Finding
     reader: str
+    study: str = field(repr=False, default="")
 
 
 def read(dataset: Any, sop_class_uid: str) -> Said | None:
@@ -63,7 +65,7 @@ def _read(dataset: Any, sop_class_uid: str) -> Said | None:
         # A note over a whole series or study is about the images; that our report goes with them judges nothing.
         return None
     agrees, finding = _selected(dataset, title) if selection else _reported(dataset)
-    return Said(reports, agrees, finding, _reader(dataset))
+    return Said(reports, agrees, finding, _reader(dataset), str(dataset.get("StudyInstanceUID", "") or ""))
 
 
 def _selected(dataset: Any, title: str) -> tuple[bool | None, Finding]:

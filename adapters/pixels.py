@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from obstore.store import S3Config
 
 T = TypeVar("T")
-Kind = Literal["pixels", "tensors", "quarantine", "weights", "snapshots"]
+Kind = Literal["pixels", "tensors", "quarantine", "weights", "snapshots", "identities"]
 
-_URI = re.compile(r"(pixels|tensors|quarantine|weights|snapshots)/([0-9a-f]{2})/\2[0-9a-f]{62}")
+_URI = re.compile(r"(pixels|tensors|quarantine|weights|snapshots|identities)/([0-9a-f]{2})/\2[0-9a-f]{62}")
 THREADS = 8
 """Puts in flight a process: fsyncs of several threads share a commit of the journal. Durable puts of 64 KB on ext4, a
 busy machine: 1 thread 190/s, 2 threads 660/s, 8 threads 1,200 to 1,500/s."""
@@ -39,6 +39,11 @@ busy machine: 1 thread 190/s, 2 threads 660/s, 8 threads 1,200 to 1,500/s."""
 def blob_uri(kind: Kind, sha256: str) -> str:
     """Where content with this SHA-256 (64 lower-case hexadecimal digits) lies: `<kind>/<first two>/<sha256>`."""
     return f"{kind}/{sha256[:2]}/{sha256}"
+
+
+def identity_uri(uri: str) -> str:
+    """Where the sealed identity of a de-identified object lies: under the object's own name."""
+    return f"identities/{uri.partition('/')[2]}"
 
 
 class BlobStore(Protocol):

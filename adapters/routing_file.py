@@ -10,7 +10,7 @@ from pydicom.datadict import tag_for_keyword
 
 from schemas.errors import SettingsError
 from schemas.events import Priority
-from schemas.routing import ASSOCIATION, BUILT_IN, COLUMNS, TAG, Condition, Row, Table
+from schemas.routing import ASSOCIATION, BUILT_IN, COLUMNS, DECIDED, TAG, Condition, Deidentify, Row, Table
 
 FILE = "routing.toml"
 
@@ -30,6 +30,7 @@ class _Row(BaseModel):
     lane: Priority | None = None
     tasks: Patterns | None = None
     destinations: Patterns | None = None
+    deidentify: Deidentify | None = None
 
 
 class _File(BaseModel):
@@ -75,9 +76,10 @@ def parsed(text: str, where: str) -> Table:
 
 
 def _row(row: _Row, where: str) -> Row:
-    if row.lane is None and row.tasks is None and row.destinations is None:
-        raise SettingsError(f"The routing table {where}: row {row.name} decides neither lane, tasks nor destinations.")
-    return Row(row.name, tuple(_conditions(row, where)), row.lane, row.tasks, row.destinations)
+    made = Row(row.name, tuple(_conditions(row, where)), row.lane, row.tasks, row.destinations, row.deidentify)
+    if not made.says():
+        raise SettingsError(f"The routing table {where}: row {row.name} decides none of {', '.join(DECIDED)}.")
+    return made
 
 
 def _conditions(row: _Row, where: str) -> list[Condition]:

@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as MalformedSetting
 
 from schemas.errors import SettingsError
+from schemas.routing import Deidentify
 
 ENDPOINTS = "endpoints.json"
 SECRETS = "secrets"
@@ -198,6 +199,7 @@ class Destination(BaseModel):
 
     `confirm` asks the receiver afterwards whether it has them (C-FIND, QIDO-RS), where it answers such questions.
     `presentation_state` adds a Grayscale Softcopy Presentation State that outlines the regions of a result.
+    `deidentify`: what is told there names nobody, whatever the routing table says of the images.
     `tls` of a DICOM node: its certificate must be for `host`, by an authority of `tls_ca` (absent: of the system);
     `tls_certificate` with `tls_key` is ours, where the node wants one.
     """
@@ -213,6 +215,7 @@ class Destination(BaseModel):
     authorization: SecretStr | None = None
     confirm: bool = True
     presentation_state: bool = False
+    deidentify: Deidentify = "no"
     tls: bool = False
     tls_ca: Path | None = None
     tls_certificate: Path | None = None
@@ -245,7 +248,7 @@ class ExportSettings(_Section):
     destinations: dict[str, Destination] = Field(
         default_factory=dict,
         description="JSON, name to kind, host, port, ae_title, calling_ae_title, url, confirm, presentation_state, "
-        "tls, tls_ca, tls_certificate, tls_key",
+        "deidentify, tls, tls_ca, tls_certificate, tls_key",
     )
     default: tuple[str, ...] | None = Field(
         default=None, description="JSON, names that results go to where nothing says otherwise; absent: all of them"

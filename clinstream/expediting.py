@@ -47,8 +47,11 @@ async def _expedite(settings: Settings, word: str, issuer: str, by_whom: str) ->
     database = Database.open(settings, clock)
     try:
         meant = await identify(database, key, word, issuer, by_whom=by_whom)
-        studies = {ids.study_id(key, word), word, *(image.study_id for image in meant.trail.images)}
-        found = _waiting(settings, studies, meant.events, {word, ids.SIMULATED + word})
+        pseudonym = ids.pseudonymous_uid(key, word)  # of a de-identified object or study
+        studies = {ids.study_id(key, word), ids.study_id(key, pseudonym), word}
+        studies |= {image.study_id for image in meant.trail.images}
+        objects = {name for each in (word, pseudonym) for name in (each, ids.SIMULATED + each)}
+        found = _waiting(settings, studies, meant.events, objects)
         ended = {each.event_id for each in await database.outcomes_of(list(found))}
     finally:
         await database.close()

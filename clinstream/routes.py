@@ -14,7 +14,7 @@ from clinstream.sending.objects import StorageObject
 from clinstream.sending.wrap import Wrapping
 from consumers import route as cards
 from producers import dicom_identity
-from producers.store_request import StoreRequest, observed, part_10
+from producers.store_request import StoreRequest, observed, part_10, pseudonymous
 from schemas.errors import RejectedInput, UserError
 from schemas.routing import Read, Route
 
@@ -57,8 +57,9 @@ def explain(settings: Settings, file: Path, *, calling_ae: str, called_ae: str, 
     )
     try:
         header = dicom_identity.read_header(item.data, item.transfer_syntax_uid, table.tags)
-        stored = part_10(request, header)
-        event, _ = observed(request, header, stored, NO_KEY, datetime.now(UTC), table)
+        told = pseudonymous(request, header, NO_KEY, table)
+        stored = part_10(told.request, told.header)
+        event, _ = observed(told.request, told.header, stored, NO_KEY, datetime.now(UTC), table)
         image = read_header(stored)
     except RejectedInput as error:
         raise UserError(f"{file}: the door would not take it: {error}.") from error

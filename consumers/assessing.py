@@ -7,7 +7,7 @@ from adapters.database import Told
 from adapters.dicom_assessment import Finding, Said
 from consumers.outcomes import Decide, Outcome, Publish
 from consumers.tensors import ANY_TASK
-from schemas import topics
+from schemas import ids, topics
 from schemas.assessing import assessment
 from schemas.card import ModelCard
 from schemas.events import ImageObserved, OutcomeDecided, ResultAssessed, Verdict
@@ -40,6 +40,10 @@ class Assessing:
         if said.agrees is None:
             return [_ends(event, NO_WORD)]
         told = await self._reports.told(said.reports, event.subject_id, event.study_id)
+        if not told and said.study:
+            # Of a study that was de-identified; the reader knows the original, and another row routed the document.
+            study = ids.study_id(self._key, ids.pseudonymous_uid(self._key, said.study))
+            told = await self._reports.told(said.reports, event.subject_id, study)
         if not told:
             return [_ends(event, UNKNOWN)]
         made = [self._assessment(event, said, each) for each in told]

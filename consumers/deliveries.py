@@ -15,12 +15,12 @@ from uuid import UUID
 from adapters import telemetry
 from adapters.clock import Clock
 from adapters.database import Export, ExportState, StoredResult
-from adapters.database.study_reports import StudyReport, View
-from adapters.dicom_header import index
+from adapters.database.study_reports import StudyReport
 from adapters.pixels import BlobStore
 from adapters.receivers import Parcel, Receipt, Receiver, open_receiver
 from adapters.settings import Destination, ExportSettings
 from consumers.exporting import account
+from consumers.told_images import ToldImages, edition
 from schemas.card import ModelCard
 from schemas.errors import MissingObject, ReceiverAway, RejectedInput, StepFailed, Unavailable
 from schemas.events import ResultPublished
@@ -35,8 +35,6 @@ IDLE_S = 1.0
 AWAY_S = 2.0
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 300.0
-START_BYTES = 65_536
-"""Most headers end within these."""
 REFUSALS = 3
 """A refusal is asked again this often: it may be a configuration that somebody is about to mend."""
 
@@ -75,9 +73,11 @@ class Deliveries:
         threads: Executor,
         clock: Clock,
         receiver: Callable[[Destination], Receiver] = open_receiver,
+        key: bytes = b"",
     ) -> None:
         self._cards, self._settings, self._queue = cards, settings, queue
-        self._store, self._threads, self._clock, self._receiver = store, threads, clock, receiver
+        self._threads, self._clock, self._receiver = threads, clock, receiver
+        self._images = ToldImages(store, threads, key)
 
     async def run(self) -> None:
         """Ends by cancellation; waits while the database is away."""
@@ -133,11 +133,11 @@ class Deliveries:
         chain = await self._queue.study_report_chain(row.result_id)
         if chain[-1].report_id != row.result_id and not await self._left(row.result_id, row.destination):
             raise _Over("cancelled", "a later revision was made before it left")
-        others = [await self._beginning(view) for view in report.views[1:]]
-        data, results = await self._store.get(report.views[0].blob_uri), await self._results(report)
+        to = self._settings.destinations[row.destination]
+        others = [await self._images.beginning(view, to) for view in report.views[1:]]
+        data, results = await self._images.whole(report.views[0], to), await self._results(report)
         follows = report.follows if report.follows and await self._left(report.follows, row.destination) else None
-        asked = self._settings.destinations[row.destination].presentation_state
-        return await self._in_thread(lambda: self._told(report, results, data, others, follows, asked=asked))
+        return await self._in_thread(lambda: self._told(report, results, data, others, follows, to))
 
     async def _taken_back(self, row: Export, report: StudyReport) -> Parcel:
         """Over every revision up to this one that the destination has; nothing where it has none."""
@@ -153,7 +153,8 @@ class Deliveries:
                 sent.update(uid for _, _, uids in delivered for uid in uids)
         if report.report_id not in told:
             raise _Over("cancelled", "the report itself was never sent there")
-        data, results = await self._store.get(report.views[0].blob_uri), await self._results(report)
+        to = self._settings.destinations[row.destination]
+        data, results = await self._images.whole(report.views[0], to), await self._results(report)
         return await self._in_thread(lambda: self._rejected(row, report, results, data, told, sent))
 
     async def _left(self, report: UUID, destination: str) -> bool:
@@ -170,11 +171,6 @@ class Deliveries:
             found[result_id] = stored.result
         return found
 
-    async def _beginning(self, view: View) -> bytes:
-        """As much of an image as its header takes, hardly ever all of it."""
-        start = await self._store.start(view.blob_uri, START_BYTES)
-        return await self._store.get(view.blob_uri) if index(start, whole=False) is None else start
-
     def _told(
         self,
         report: StudyReport,
@@ -182,14 +178,14 @@ class Deliveries:
         data: bytes,
         others: Sequence[bytes],
         follows: UUID | None,
-        *,
-        asked: bool,
+        to: Destination,
     ) -> Parcel:
         """Runs in a thread; the library that writes reports is imported here, by the one process that needs it."""
         from consumers.exporting import package
 
-        what = account.of_study(report, results, self._cards.get(report.task), follows=follows)
-        return package.told(what, data, others, presentation_state=asked)
+        card = self._cards.get(report.task)
+        what = account.of_study(report, results, card, follows=follows, edition=edition(to))
+        return package.told(what, data, others, presentation_state=to.presentation_state)
 
     def _rejected(
         self,
@@ -203,7 +199,8 @@ class Deliveries:
         """Runs in a thread, as `_told` does."""
         from consumers.exporting import package
 
-        what = account.of_study(report, results, self._cards.get(report.task))
+        to = self._settings.destinations[row.destination]
+        what = account.of_study(report, results, self._cards.get(report.task), edition=edition(to))
         return package.taken_back(replace(what, told_at=row.filed_at.timestamp()), data, told, sent)
 
     async def _sent(self, row: Export, receipt: Receipt) -> None:

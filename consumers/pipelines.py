@@ -122,7 +122,15 @@ def _deliveries(settings: Settings, services: Services) -> Callable[[], Coroutin
 
     known = {name: model.card for name, model in triton_models.discover().items()}
     reports = StudyReports(known, settings.exports, services.database, services.clock)
-    sender = Deliveries(known, settings.exports, services.database, services.store, services.decoders, services.clock)
+    sender = Deliveries(
+        known,
+        settings.exports,
+        services.database,
+        services.store,
+        services.decoders,
+        services.clock,
+        key=pseudonym_key(settings),
+    )
 
     async def both() -> None:
         await asyncio.gather(reports.run(), sender.run())

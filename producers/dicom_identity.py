@@ -4,7 +4,6 @@ Only the header is read, from bytes, stopping before the pixels (PS3.5 7.1 order
 decoded and nothing is sent from here.
 """
 
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -14,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.sequence import Sequence
 
+from adapters import dicom_encoding
 from schemas import ids
 from schemas.errors import Unprocessable
 from schemas.routing import Facts
@@ -49,16 +49,13 @@ SIMULATED_MARK = "clinstream: simulated data, not a patient"
 """How our own sender marks what it made: Contribution Description (0018,A003) of an item of the Contributing
 Equipment Sequence (0018,A001), PS3.3 C.12.1.1.5, which any DICOM tool keeps and shows."""
 
+MARKS = frozenset({WRAPPED_MARK, SIMULATED_MARK})
+
 SIMULATED_SUFFIX = "_SIM"
 """Ending of the called AE title by which a sender that can set nothing else says that its objects are made up."""
 
 REQUEST_PRIORITIES = {0: "MEDIUM", 1: "HIGH", 2: "LOW"}
 MODALITY_TAG = "00080060"
-
-BIG_ENDIAN = frozenset({"1.2.840.10008.1.2.2"})
-DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
-DEFLATED_HEADER_BYTES = 16 << 20
-"""How much of a deflated data set is inflated to find the header: a bound, since 1 MB can inflate to 1 GB."""
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 UID_CHARACTERS = frozenset("0123456789.")
@@ -146,33 +143,20 @@ def facts_of(header: Header, calling_ae: str, called_ae: str, c_store_priority: 
 
 
 def _elements(data: bytes, transfer_syntax_uid: str, wanted: list[int]) -> Dataset:
-    if transfer_syntax_uid in DEFLATED:
-        data = _inflated(data)
+    if transfer_syntax_uid in dicom_encoding.DEFLATED:
+        data = dicom_encoding.inflated(data)
     if len(data) < 8:
         raise Unprocessable("the data set is empty")
     try:
         return read_dataset(
             BytesIO(data),
-            is_implicit_VR=not _is_explicit(data),
-            is_little_endian=transfer_syntax_uid not in BIG_ENDIAN,
+            is_implicit_VR=not dicom_encoding.is_explicit(data),
+            is_little_endian=dicom_encoding.is_little_endian(transfer_syntax_uid),
             stop_when=lambda tag, _vr, _length: tag.group >= PIXEL_GROUP,
             specific_tags=wanted,
         )
     except Exception as error:  # pydicom raises nearly anything (struct.error, KeyError, RecursionError) on damage
         raise Unprocessable(f"the data set cannot be read ({type(error).__name__})") from error
-
-
-def _is_explicit(data: bytes) -> bool:
-    """Whether the first element states its value representation: some senders encode other than they negotiated."""
-    return all(0x40 < letter < 0x5B for letter in data[4:6])
-
-
-def _inflated(data: bytes) -> bytes:
-    try:
-        # PS3.5 A.5: raw deflate, without zlib's header.
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, DEFLATED_HEADER_BYTES)
-    except zlib.error as error:
-        raise Unprocessable("the deflated data set cannot be inflated") from error
 
 
 def _bytes(found: Dataset, tag: int) -> bytes:

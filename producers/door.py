@@ -74,8 +74,8 @@ class Door:
             self._looked_at = now
         return StoreUnavailable("the disk is almost full") if self._disk_full else None
 
-    async def accept(self, messages: Sequence[Message], blob: tuple[str, bytes] | None = None) -> None:
-        """Returns once `blob` (uri, bytes) is on disk and all in-sync replicas have every message.
+    async def accept(self, messages: Sequence[Message], *blobs: tuple[str, bytes] | None) -> None:
+        """Returns once `blobs` (uri, bytes), in their order, are on disk and all in-sync replicas have every message.
 
         Raises StoreUnavailable or BrokerUnavailable when that cannot be had within the deadline, RejectedInput for
         a message larger than a record may be.
@@ -84,10 +84,10 @@ class Door:
         if refusal is not None:
             raise refusal
         start = self._clock.monotonic()
-        if blob is not None:
-            uri, data = blob
+        for uri, data in filter(None, blobs):
             late = StoreUnavailable("the object store did not answer in time")
-            await self._within(self._put(uri, data), self.deadline_s, late)
+            left = self.deadline_s - (self._clock.monotonic() - start)
+            await self._within(self._put(uri, data), max(left, 0.0), late)
         left = self.deadline_s - (self._clock.monotonic() - start)
         late_ack = BrokerUnavailable("the broker did not acknowledge in time")
         await self._within(self._publish(messages), max(left, 0.0), late_ack)

@@ -1,12 +1,12 @@
 """One object to be stored, by C-STORE or STOW-RS: which status it deserves and what goes to the log; no network."""
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from adapters import telemetry
+from adapters import sealing, telemetry
 from adapters.kafka import Message
-from adapters.pixels import blob_uri
+from adapters.pixels import blob_uri, identity_uri
 from producers import dicom_identity
 from producers.aside import put_aside
 from producers.dicom_identity import Header
@@ -15,14 +15,16 @@ from schemas import ids, topics
 from schemas.envelope import pack
 from schemas.errors import RejectedInput, Unavailable
 from schemas.events import BlobRef, ImageObserved
-from schemas.routing import Table
+from schemas.routing import Facts, Table
 
 ACCEPTED = 0x0000
+COERCED = 0xB000
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 WARNING_DOES_NOT_MATCH = 0xB007
-"""C-STORE statuses, PS3.4 table B.2-1. The warning means: stored, though the object lacks what its class demands."""
+"""C-STORE statuses, PS3.4 table B.2-1. The warnings mean: stored, but changed (de-identified); stored, though the
+object lacks what its class demands."""
 
 BUILT_IN_TABLE = Table()
 
@@ -64,11 +66,11 @@ def try_again(reason: str) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a request is worth if `message` and `blob` (uri, bytes) can be made durable: `answer`."""
+    """What a request is worth if `message` and `blobs` (uri, bytes) can be made durable: `answer`."""
 
     answer: Answer
     message: Message
-    blob: tuple[str, bytes]
+    blobs: tuple[tuple[str, bytes], ...]
     door: str = "door-dicom"
 
 
@@ -76,23 +78,65 @@ def judge(request: StoreRequest, key: bytes, now: datetime, table: Table = BUILT
     """Reads the header, decides, and makes what is to be kept; touches nothing shared, so it may run in any thread."""
     try:
         header = dicom_identity.read_header(request.data, request.transfer_syntax_uid, table.tags)
-        file = part_10(request, header)
+        if mismatch := _mismatch(request, header):
+            return _aside(request, key, now, table, Answer(DOES_NOT_MATCH, mismatch), "DoesNotMatch")
+        told = pseudonymous(request, header, key, table)
     except RejectedInput as error:
-        return _aside(request, now, Answer(CANNOT_UNDERSTAND, str(error)), type(error).__name__)
-    if mismatch := _mismatch(request, header):
-        return _aside(request, now, Answer(DOES_NOT_MATCH, mismatch), "DoesNotMatch")
-    event, message = observed(request, header, file, key, now, table)
+        return _aside(request, key, now, table, Answer(CANNOT_UNDERSTAND, str(error)), type(error).__name__)
+    file = part_10(told.request, told.header)
+    event, message = observed(told.request, told.header, file, key, now, table, deidentified=bool(told.identity))
     answer = Answer(ACCEPTED, "", str(event.event_id))
+    blobs = [(event.blob.uri, file)]
+    if told.identity:
+        answer = Answer(COERCED, "stored de-identified", str(event.event_id))
+        place = identity_uri(event.blob.uri)
+        blobs.insert(0, (place, sealing.seal(key, place, told.identity)))
     if not header.study_instance_uid:
         reason = "stored; it has no Study Instance UID (0020,000D)"
         answer = Answer(WARNING_DOES_NOT_MATCH, reason, str(event.event_id))
-    return Verdict(answer, message, (event.blob.uri, file), request.door)
+    return Verdict(answer, message, tuple(blobs), request.door)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A request as it is kept: as it came, or without its identity, which then stands beside it."""
+
+    request: StoreRequest
+    header: Header
+    identity: bytes = field(repr=False, default=b"")
+
+
+def pseudonymous(request: StoreRequest, header: Header, key: bytes, table: Table) -> Kept:
+    """The request as the routing table has it kept; raises RejectedInput where its identity cannot be taken off.
+
+    Who sent what, and what the table decides by, is of the object as it came.
+    """
+    if not table.deidentifies:
+        return Kept(request, header)
+    route = table.route(dicom_identity.facts_of(header, request.sender, request.called, request.priority))
+    if route.deidentify == "no":
+        return Kept(request, header)
+    # On use: the table of the profile costs a process memory.
+    from adapters import deidentification
+
+    syntax = request.transfer_syntax_uid
+    made = deidentification.on_the_wire(request.data, syntax, key, route.deidentify, dicom_identity.MARKS)
+    found = dicom_identity.read_header(made.data, syntax)
+    found = replace(
+        found,
+        order_priority=header.order_priority,
+        elements=header.elements,
+        wrapped=header.wrapped,
+        simulated=header.simulated,
+    )
+    request = replace(request, data=made.data, sop_instance_uid=found.sop_instance_uid)
+    return Kept(request, found, made.identity)
 
 
 async def settle(verdict: Verdict, door: Door) -> Answer:
     """The verdict's answer once everything is durable; "try again" when that cannot be had."""
     try:
-        await door.accept([verdict.message], verdict.blob)
+        await door.accept([verdict.message], *verdict.blobs)
     except Unavailable as error:
         return try_again(str(error))
     if verdict.message.topic == topics.DEAD_UNPROCESSABLE:
@@ -101,7 +145,14 @@ async def settle(verdict: Verdict, door: Door) -> Answer:
 
 
 def observed(
-    request: StoreRequest, header: Header, file: bytes, key: bytes, now: datetime, table: Table = BUILT_IN_TABLE
+    request: StoreRequest,
+    header: Header,
+    file: bytes,
+    key: bytes,
+    now: datetime,
+    table: Table = BUILT_IN_TABLE,
+    *,
+    deidentified: bool = False,
 ) -> tuple[ImageObserved, Message]:
     """The event of an object, and the record for `observed.dicom`, keyed by study."""
     simulated = header.simulated or request.called.upper().endswith(dicom_identity.SIMULATED_SUFFIX)
@@ -127,6 +178,7 @@ def observed(
         tasks=route.tasks,
         destinations=route.destinations,
         routed_by=route.rows,
+        deidentified=deidentified,
     )
     extensions = {"priority": event.priority, "objectid": object_id}
     if simulated:
@@ -174,15 +226,20 @@ def _mismatch(request: StoreRequest, header: Header) -> str:
     return ""
 
 
-def _aside(request: StoreRequest, now: datetime, answer: Answer, error_class: str) -> Verdict:
-    """What cannot be taken is kept all the same, so that nothing that came is silently gone."""
+def _aside(request: StoreRequest, key: bytes, now: datetime, table: Table, answer: Answer, error_class: str) -> Verdict:
+    """What cannot be taken is kept all the same, so that nothing that came is silently gone; sealed where a row might
+    have taken its identity off."""
+    media_type, data = f"{MEDIA_TYPE}; transfer-syntax={request.transfer_syntax_uid}", request.data
+    facts = Facts(calling_ae=request.sender, called_ae=request.called)
+    if data and table.deidentifies and table.may_deidentify(facts):
+        media_type, data = media_type + sealing.MEDIA_TYPE_SUFFIX, sealing.seal(key, sealing.QUARANTINE, data)
     message, blob = put_aside(
-        request.data,
+        data,
         door=request.door,
         sender=request.sender,
-        media_type=f"{MEDIA_TYPE}; transfer-syntax={request.transfer_syntax_uid}",
+        media_type=media_type,
         error_class=error_class,
         reason=answer.reason,
         now=now,
     )
-    return Verdict(answer, message, blob, request.door)
+    return Verdict(answer, message, (blob,), request.door)

@@ -59,7 +59,8 @@ class ImageObserved(Base, frozen=True, kw_only=True):
     `wrapped` marks a plain picture that our own sender wrapped as DX. `laterality` is that of a paired organ where the
     door knows it. `blob.media_type` tells a DICOM file (`application/dicom`) from a picture (`image/jpeg`).
     `called` is the called AE title. `routed_by` names the rows of the routing table that chose lane, `tasks` (None:
-    what the cards claim, empty: none) and `destinations` of the results (None: the usual ones).
+    what the cards claim, empty: none) and `destinations` of the results (None: the usual ones). `deidentified`: the
+    stored data set and all ids made of it are pseudonymous; who it is of lies sealed beside it.
     """
 
     TYPE: ClassVar[str] = "org.clinstream.image.observed.v1"
@@ -83,6 +84,7 @@ class ImageObserved(Base, frozen=True, kw_only=True):
     tasks: tuple[str, ...] | None = None
     destinations: tuple[str, ...] | None = None
     routed_by: tuple[str, ...] = ()
+    deidentified: bool = False
 
 
 class VitalsObserved(Base, frozen=True, kw_only=True):

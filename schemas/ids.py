@@ -13,6 +13,15 @@ NAMESPACE = UUID("6f1d3a52-7c0e-5b44-9a86-2f3f0c1e7b90")
 DICOM_ROOT = "2.25.147696067055883007040294810252679740304"
 """The root of every UID that this system makes (PS3.5 B.2, from a UUID); 44 characters, so 19 digits may follow."""
 
+STANDARD_ROOT = "1.2.840.10008."
+"""What all UIDs begin with that the DICOM standard itself names."""
+
+TELLING = ("sr", "sc", "pr")
+"""Structured report, secondary capture, presentation state: the objects that tell a report."""
+
+EDITIONS = ("", "deidentified")
+"""With names, and without."""
+
 SIMULATED = "simulated:"
 """Prefix of the object ids of injected data: it shares no identity with the clinical object that it may repeat."""
 
@@ -127,6 +136,43 @@ def own_uid(*parts: str) -> str:
 def is_own_uid(uid: str) -> bool:
     """Whether this system made the object of that UID; also behind the mark of an injected one."""
     return uid.removeprefix(SIMULATED).startswith(f"{DICOM_ROOT}.")
+
+
+def report_uid(what: str, report: UUID, edition: str = "") -> str:
+    """The DICOM UID of an object that tells a report: `sr`, `sc` or `pr`; an edition without names is an object of its
+    own."""
+    return own_uid(what, str(report), edition)
+
+
+def report_uids(report: UUID) -> set[str]:
+    """All that may have left to tell a report."""
+    return {report_uid(what, report, edition) for what in TELLING for edition in EDITIONS}
+
+
+def pseudonymous_uid(key: bytes, uid: str) -> str:
+    """The UID that stands for `uid` in what was de-identified: the same whoever sent it, and however often.
+
+    Derived from a UUID (PS3.5 B.2). UIDs of the standard and of ours tell nobody and stay.
+    """
+    if not uid or uid.startswith(STANDARD_ROOT) or is_own_uid(uid):
+        return uid
+    digest = hmac.new(key, f"uid\n{uid}".encode(), hashlib.sha256).digest()
+    return f"2.25.{UUID(bytes=digest[:16], version=5).int}"
+
+
+def pseudonymous_patient(key: bytes, issuer: str, patient_id: str) -> str:
+    """Patient ID of a de-identified object, so that a patient's objects stay together; empty for an empty one."""
+    return f"DEID-{pseudonym(key, 'deidentified patient', issuer, patient_id)[:24]}" if patient_id else ""
+
+
+def pseudonymous_accession(key: bytes, number: str) -> str:
+    """Accession Number of a de-identified object, in the 16 characters that one has; empty for an empty one."""
+    return f"D{pseudonym(key, 'deidentified accession', '', number)[:15].upper()}" if number else ""
+
+
+def pseudonyms_of(key: bytes, issuer: str, word: str) -> tuple[str, str, str]:
+    """What a UID, accession number or patient id is called in de-identified objects."""
+    return pseudonymous_uid(key, word), pseudonymous_accession(key, word), pseudonymous_patient(key, issuer, word)
 
 
 def export_id(result: UUID, action: str, change: str, destination: str) -> UUID:

@@ -1,6 +1,7 @@
-"""The routing table: which lane, tasks and destinations an image object gets, from what its sender and header say.
+"""The routing table: which lane, tasks and destinations an image object gets, from what its sender and header say, and
+whether its identity is taken off.
 
-Rows are read in order, and each of the three is decided by the first matching row that says something about it. Where
+Rows are read in order, and each of these is decided by the first matching row that says something about it. Where
 the rows are written down, and how a header is read, is elsewhere.
 """
 
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import lru_cache
+from typing import Literal
 
 from schemas.events import Priority
 
@@ -27,6 +29,12 @@ also looks at the protocol's name (0018,1030) and the descriptions of series, st
 ASSOCIATION = ("calling_ae", "called_ae", "request_priority", "order_priority", "sop_class")
 """Columns that are no plain element: what the association and the request say, and the order's priority
 (0040,1003), which may stand in the data set or in its Request Attributes Sequence (0040,0275)."""
+
+UNREAD = ("calling_ae", "called_ae")
+"""What is known of an object whose header cannot be read."""
+
+Deidentify = Literal["no", "basic", "characteristics"]
+"""By the basic confidentiality profile of PS3.15, or that and the option that keeps sex, age, size and weight."""
 
 TAG = re.compile(r"[0-9A-F]{8}")
 
@@ -78,13 +86,14 @@ class Row:
     lane: Priority | None = None
     tasks: tuple[str, ...] | None = None
     destinations: tuple[str, ...] | None = None
+    deidentify: Deidentify | None = None
 
     def says(self) -> tuple[str, ...]:
         """What the row decides, by name."""
         return tuple(name for name in DECIDED if getattr(self, name) is not None)
 
 
-DECIDED = ("lane", "tasks", "destinations")
+DECIDED = ("lane", "tasks", "destinations", "deidentify")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,7 @@ class Route:
     tasks: tuple[str, ...] | None
     destinations: tuple[str, ...] | None
     rows: tuple[str, ...]
+    deidentify: Deidentify = "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +134,8 @@ class Table:
         self.rows = tuple(rows)
         self.tags = tuple(sorted({tag for row in self.rows for each in row.when for tag in _tags(each.column)}))
         """The header elements, by tag, that deciding needs."""
+        self.deidentifies = any(row.deidentify not in (None, "no") for row in self.rows)
+        """Whether any row takes identities off."""
 
     def route(self, facts: Facts) -> Route:
         """Where an object of these facts goes; `read` tells why."""
@@ -133,6 +145,11 @@ class Table:
             if new and all(each.holds(facts) for each in row.when):
                 by.update(dict.fromkeys(new, row))
         return _route(by)
+
+    def may_deidentify(self, facts: Facts) -> bool:
+        """Whether a row might take its identity off an object of which nothing is known but who sends it to whom."""
+        rows = [row for row in self.rows if row.deidentify not in (None, "no")]
+        return any(all(each.holds(facts) for each in row.when if each.column in UNREAD) for row in rows)
 
     def read(self, facts: Facts) -> Sequence[Read]:
         """Row by row, what was decided and why not."""
@@ -153,6 +170,7 @@ def _route(by: Mapping[str, Row]) -> Route:
         tasks=by["tasks"].tasks if "tasks" in by else None,
         destinations=by["destinations"].destinations if "destinations" in by else None,
         rows=tuple(dict.fromkeys(row.name for row in by.values())),
+        deidentify=(by["deidentify"].deidentify if "deidentify" in by else None) or "no",
     )
 
 

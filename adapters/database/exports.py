@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.database import identities
 from adapters.database.records import Export, ExportState, Told
+from schemas import ids
 
 COLUMNS = (
     "export_id, result_id, task, object_id, subject_id, action, change, changed, destination, state, reason, urgent, "
@@ -72,18 +73,16 @@ RESEND = text(
     "RETURNING export_id"
 )
 
-# told-by: the visible results of a patient or a study that objects which left tell; of a study's report that of the
-# image which decides. A note that takes a result back tells nothing of it. The study as well, since a PACS may have
-# lost the issuer of the patient's number, which makes another patient. Among the patient's own it needs no index.
-TOLD_BY = text(
+# may-tell: the visible results of a patient or a study, each with the reports that may have left to tell it: of the
+# study those that the image decides. The study as well, since a PACS may have lost the issuer of the patient's number,
+# which makes another patient. Among the patient's own it needs no index.
+MAY_TELL = text(
     "WITH own AS (SELECT a.answer_id, v.task, a.label FROM images i "
     "JOIN visible v ON v.object_id = i.object_id AND v.event_id = i.event_id "
     "JOIN answers a ON a.answer_id = v.answer_id AND a.object_id = v.object_id "
-    "WHERE i.subject_id = :subject OR i.study_id = :study), "
-    "told AS (SELECT answer_id AS by_id, own.* FROM own UNION SELECT r.report_id, own.* FROM own "
-    "JOIN study_reports r ON r.results @> ARRAY[own.answer_id] AND r.results[1] = own.answer_id) "
-    "SELECT DISTINCT t.answer_id, t.task, t.label FROM told t JOIN exports e ON e.result_id = t.by_id "
-    "WHERE e.sent ?| CAST(:uids AS text[]) AND e.action <> 'withdraw' ORDER BY t.answer_id"
+    "WHERE i.subject_id = :subject OR i.study_id = :study) "
+    "SELECT answer_id AS by_id, own.* FROM own UNION SELECT r.report_id, own.* FROM own "
+    "JOIN study_reports r ON r.results @> ARRAY[own.answer_id] AND r.results[1] = own.answer_id ORDER BY 2, 1"
 )
 
 
@@ -170,9 +169,14 @@ async def resend(
 
 
 async def told(connection: AsyncConnection, uids: Sequence[str], subject: str, study: str) -> list[Told]:
-    """The results of a patient or a study that these objects of ours tell, each once."""
-    rows = await connection.execute(TOLD_BY, {"uids": list(uids), "subject": subject, "study": study})
-    return [Told(row.answer_id, row.task, row.label) for row in rows]
+    """The results of a patient or a study that these objects of ours tell, each once.
+
+    By the UIDs that follow from the reports, and not by what is noted of sendings: a reader may be quicker than the
+    note. A note that takes a result back tells nothing of it.
+    """
+    rows = (await connection.execute(MAY_TELL, {"subject": subject, "study": study})).all()
+    found = {row.answer_id: row for row in rows if not ids.report_uids(row.by_id).isdisjoint(uids)}
+    return [Told(row.answer_id, row.task, row.label) for row in found.values()]
 
 
 def _export(row: Row[Any]) -> Export:

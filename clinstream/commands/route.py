@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from clinstream.routes import Explained
 
 GROUP_HELP = "The routing table: lane, models and destinations of an object."
+IDENTITY = {
+    "no": "stored as sent",
+    "basic": "taken off (basic profile)",
+    "characteristics": "taken off (basic profile; sex, age, size, weight stay)",
+}
 PRIORITIES = {"low": 2, "medium": 0, "high": 1}
 
 
@@ -49,6 +54,7 @@ def _json(found: "Explained") -> dict[str, Any]:
         "lane": found.route.lane,
         "tasks": found.route.tasks,
         "destinations": found.route.destinations,
+        "deidentify": found.route.deidentify,
         "rows": [
             {"row": read.row.name, "fired": bool(read.decided), "decided": list(read.decided), "why": read.why}
             for read in found.reads
@@ -64,7 +70,7 @@ def _show(found: "Explained") -> None:
     route = found.route
     tasks = "what the cards claim" if route.tasks is None else ", ".join(route.tasks) or "none"
     places = "the usual ones" if route.destinations is None else ", ".join(route.destinations) or "none"
-    print(f"lane {route.lane} · models: {tasks} · destinations: {places}")
+    print(f"lane {route.lane} · models: {tasks} · destinations: {places} · identity: {IDENTITY[route.deidentify]}")
     rows = Table("row", "", Column("why", overflow="fold"), box=None, pad_edge=False)
     for read in found.reads:
         rows.add_row(read.row.name, f"fires: {', '.join(read.decided)}" if read.decided else "no", read.why)

@@ -20,8 +20,10 @@ class Meant:
 
 
 async def identify(database: Database, key: bytes, word: str, issuer: str, *, by_whom: str) -> Meant:
-    """What `word` means; numbers of studies and patients are looked up in the personal tables only when nothing
-    pseudonymous fits, and that read is audited. Raises DatabaseUnavailable.
+    """What `word` means, also where its objects were de-identified.
+
+    Numbers of studies and patients are looked up in the personal tables only when nothing pseudonymous fits, and that
+    read is audited. Raises DatabaseUnavailable.
     """
     if (event := _uuid(word)) is not None:
         shown = await database.result(event)
@@ -30,14 +32,17 @@ async def identify(database: Database, key: bytes, word: str, issuer: str, *, by
         return await _meant(database, subjects=[word])
     if word.startswith("stu-"):
         return await _meant(database, studies=[word])
-    objects = [word, ids.SIMULATED + word]
-    meant = await _meant(database, objects=objects, subjects=[ids.subject_id(key, issuer, word)])
+    uid, accession, patient = ids.pseudonyms_of(key, issuer, word)
+    objects = [name for each in dict.fromkeys((word, uid)) for name in (each, ids.SIMULATED + each)]
+    people = [ids.subject_id(key, issuer, word), ids.subject_id(key, "", patient)]
+    meant = await _meant(database, objects=objects, subjects=people)
     if meant.trail.images or meant.trail.results or meant.trail.outcomes:
         return meant
-    studies, subjects = await database.look_up(word, by_whom=by_whom, purpose=PURPOSE)
-    if not studies and not subjects:
-        return meant
-    return await _meant(database, studies=sorted(studies), subjects=sorted(subjects))
+    for name in dict.fromkeys((word, uid, accession)):
+        studies, subjects = await database.look_up(name, by_whom=by_whom, purpose=PURPOSE)
+        if studies or subjects:
+            return await _meant(database, studies=sorted(studies), subjects=sorted(subjects))
+    return meant
 
 
 async def _meant(

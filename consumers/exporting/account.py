@@ -35,6 +35,7 @@ class Account:
     model answered, and `outcome` with `reason` and `code` then says why. `told_at`, in seconds since the epoch, is when
     this telling became due: the result's own time at first. `follows` is the report before, where the same receiver
     has it. `thing` is what stays the same when a later revision replaces this one. `others` are the other images.
+    `edition` tells a telling that names nobody from the one with names: they are two objects.
     """
 
     result: ResultPublished
@@ -48,11 +49,13 @@ class Account:
     reason: str = ""
     code: str = ""
     others: tuple["Account", ...] = ()
+    edition: str = ""
 
     @property
     def identity(self) -> UUID:
         """What stays the same when a later revision replaces this one."""
-        return self.thing or self.result.result_id
+        same = self.thing or self.result.result_id
+        return uuid5(same, self.edition) if self.edition else same
 
     @property
     def answered(self) -> bool:
@@ -100,7 +103,7 @@ class Account:
 
     def uid(self, what: str) -> str:
         """The DICOM UID of something that tells this: always the same for the same report."""
-        return ids.own_uid(what, str(self.result.result_id), "")
+        return ids.report_uid(what, self.result.result_id, self.edition)
 
 
 def of_result(
@@ -119,7 +122,12 @@ def of_result(
 
 
 def of_study(
-    report: StudyReport, results: Mapping[UUID, ResultPublished], card: ModelCard | None, *, follows: UUID | None = None
+    report: StudyReport,
+    results: Mapping[UUID, ResultPublished],
+    card: ModelCard | None,
+    *,
+    follows: UUID | None = None,
+    edition: str = "",
 ) -> Account:
     """The account of a study; `results` holds those of its images that were answered."""
     lead, *others = (_of_view(report, view, results, card) for view in report.views)
@@ -132,6 +140,7 @@ def of_study(
         thing=uuid5(ids.NAMESPACE, f"told\n{report.study_id}\n{report.task}"),
         outcome=report.decision,
         others=tuple(others),
+        edition=edition,
     )
 
 

@@ -28,7 +28,7 @@ KINDS = (
 
 def build(account: Account, source: SourceImage, told: Sequence[UUID], sent: Collection[str] = ()) -> Dataset:
     """The note over report and picture of each revision in `told`, and its presentation state if it was `sent`."""
-    rejected = [each for report in told for each in _told(report, source, sent)]
+    rejected = [each for report in told for each in _told(account, report, source, sent)]
     made = ko.KeyObjectSelectionDocument(
         evidence=rejected,
         content=ko.KeyObjectSelection(
@@ -51,16 +51,16 @@ def build(account: Account, source: SourceImage, told: Sequence[UUID], sent: Col
     return made
 
 
-def _told(report: UUID, source: SourceImage, sent: Collection[str]) -> list[Dataset]:
+def _told(account: Account, report: UUID, source: SourceImage, sent: Collection[str]) -> list[Dataset]:
     """Stand-ins for the objects of one revision."""
     found = []
     for what, sop_class in KINDS:
-        uid = ids.own_uid(what, str(report), "")
-        if what == "pr" and uid not in sent:
+        name = ids.report_uid(what, report, account.edition)
+        if what == "pr" and name not in sent:
             continue
         each = copy.deepcopy(source.stand_in)
         each.SOPClassUID = sop_class
-        each.SOPInstanceUID = uid
-        each.SeriesInstanceUID = ids.own_uid(f"{what} series", str(report), "")
+        each.SOPInstanceUID = name
+        each.SeriesInstanceUID = ids.report_uid(f"{what} series", report, account.edition)
         found.append(each)
     return found

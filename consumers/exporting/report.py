@@ -55,7 +55,7 @@ def build(account: Account, source: SourceImage, others: Sequence[SourceImage] =
         device_serial_number=account.result.answer.version,
     )
     if account.follows is not None:
-        made.PredecessorDocumentsSequence = [_predecessor(account.follows, source)]
+        made.PredecessorDocumentsSequence = [_predecessor(account, account.follows, source)]
     date(made, stamp(account.told_at))
     source.lend(made)
     return made
@@ -202,13 +202,13 @@ def _procedure(source: SourceImage) -> Code:
     return codes.PROCEDURE
 
 
-def _predecessor(result: UUID, source: SourceImage) -> Dataset:
+def _predecessor(account: Account, report: UUID, source: SourceImage) -> Dataset:
     """A reference to the report that told a result of the same study at first."""
     reference = Dataset()
     reference.ReferencedSOPClassUID = Comprehensive3DSRStorage
-    reference.ReferencedSOPInstanceUID = ids.own_uid("sr", str(result), "")
+    reference.ReferencedSOPInstanceUID = ids.report_uid("sr", report, account.edition)
     series = Dataset()
-    series.SeriesInstanceUID = ids.own_uid("sr series", str(result), "")
+    series.SeriesInstanceUID = ids.report_uid("sr series", report, account.edition)
     series.ReferencedSOPSequence = [reference]
     study = Dataset()
     study.StudyInstanceUID = source.stand_in.StudyInstanceUID

@@ -90,7 +90,7 @@ def _report(account: Account, source: SourceImage, observations: list[Resource],
         "resourceType": "DiagnosticReport",
         "id": str(account.identity),
         "identifier": [
-            _uid(ids.own_uid("sr", str(account.result.result_id), "")),
+            _uid(account.uid("sr")),
         ],
         "status": status,
         "category": [_concept_of("http://terminology.hl7.org/CodeSystem/v2-0074", "RAD", "Radiology")],

@@ -10,52 +10,9 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
+from adapters.dicom_patient import COPIED, NEEDED
 from schemas.errors import Unprocessable
 
-# PS3.3 C.7.1.1 Patient, C.7.2.1 General Study, C.7.2.2 Patient Study; and what says how their text and times are meant.
-COPIED = (
-    "SpecificCharacterSet",
-    "TimezoneOffsetFromUTC",
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "IssuerOfPatientIDQualifiersSequence",
-    "PatientBirthDate",
-    "PatientBirthTime",
-    "PatientSex",
-    "OtherPatientIDsSequence",
-    "OtherPatientNames",
-    "EthnicGroup",
-    "PatientComments",
-    "PatientSpeciesDescription",
-    "PatientSpeciesCodeSequence",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "DeidentificationMethodCodeSequence",
-    "QualityControlSubject",
-    "ReferencedPatientSequence",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "IssuerOfAccessionNumberSequence",
-    "ReferringPhysicianName",
-    "StudyDescription",
-    "PhysiciansOfRecord",
-    "NameOfPhysiciansReadingStudy",
-    "ReferencedStudySequence",
-    "ProcedureCodeSequence",
-    "AdmittingDiagnosesDescription",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "PatientSexNeutered",
-    "AdmissionID",
-    "IssuerOfAdmissionIDSequence",
-    "ReasonForVisit",
-)
-NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 NOT_TEXT = frozenset({"SQ", "US", "SS", "UL", "SL", "FD", "FL", "AT"})
 TAGS = tuple((tag, dictionary_VR(tag)) for tag in (tag_for_keyword(name) for name in COPIED) if tag is not None)
 

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import pydicom
 import pytest
 from highdicom import ko
+from pydantic import SecretStr
 from pydicom.sr.coding import Code
 
 import triton_models
@@ -33,6 +34,7 @@ from consumers.overrides import Overrides
 from consumers.prepare import Prepare
 from consumers.process import ConsumerProcess
 from consumers.relay import Relay
+from consumers.studies import Studies
 from producers import store_request
 from producers.store_request import StoreRequest
 from schemas import envelope, ids, topics
@@ -65,11 +67,13 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pacs]:
 async def services(
     kafka_settings: Settings, fresh_database: Settings, tmp_path: Path, pacs: Pacs
 ) -> AsyncIterator[Services]:
+    places = {"pacs": pacs.destination, "research": pacs.destination.model_copy(update={"deidentify": "basic"})}
     update = {
         "home": tmp_path,
         "store_url": (tmp_path / "store").as_uri(),
         "kafka": kafka_settings.kafka,
-        "exports": ExportSettings(destinations={"pacs": pacs.destination}),
+        "exports": ExportSettings(destinations=places, default=("pacs",)),
+        "pseudonym_key": SecretStr(KEY),
     }
     settings = fresh_database.model_copy(update=update)
     await asyncio.to_thread(topics_admin.ensure_topics, settings, [card.name for card in CARDS])
@@ -442,3 +446,69 @@ async def test_a_radiologist_assesses_a_result_in_the_pacs_and_gets_the_amended_
         amended.save_as(tmp_path / "back.dcm", enforce_file_format=True)
         await storescu(doors, tmp_path / "back.dcm")
         assert await taken(services, doors, log.read()[-1]) == ([], "the object was made by this system")
+
+
+ROUTING = """
+[[rule]]
+name = "without names"
+when = { modality = "DX" }
+destinations = ["pacs", "research"]
+deidentify = "basic"
+"""
+
+
+async def test_a_study_kept_without_names_comes_back_with_its_patient_and_leaves_elsewhere_without(
+    services: Services, pacs: Pacs, kafka_settings: Settings, tmp_path: Path
+) -> None:
+    """CC15, CC20: neither store nor log nor database names the patient; the report in the PACS does, with its UIDs."""
+    file = chest(
+        30, PatientName="Findme^Zoe", PatientID="ZOE4711", AccessionNumber="ZOE30", PatientBirthDate="19310203"
+    )
+    names = (b"Findme", b"ZOE", b"19310203", b"8.498.30.")
+    (tmp_path / "zoe.dcm").write_bytes(file)
+    before = {each["SOPInstanceUID"] for each in pacs.tags("instances")}
+    with doors_of(kafka_settings) as doors, log_of(kafka_settings, topics.OBSERVED_DICOM) as log:
+        (doors.home / "routing.toml").write_text(ROUTING)
+        doors.start("door-dicom")
+        for _ in range(2):
+            await storescu(doors, tmp_path / "zoe.dcm")
+        first, repeat = log.read()
+        event = envelope.read(ImageObserved, first.value)
+        assert envelope.read(ImageObserved, repeat.value).event_id == event.event_id
+        kept = {str(path.relative_to(doors.store)): path.read_bytes() for path in doors.store.rglob("*/*/*")}
+        seen = [*kept.values(), first.value, *(value for _, value in first.headers), doors.log("door-dicom").encode()]
+    assert sorted(uri.partition("/")[0] for uri in kept) == ["identities", "pixels"], "a repeat adds nothing"
+    assert [name for name in names for each in seen if name in each] == []
+    for uri, data in kept.items():
+        await services.store.put(uri, data, durable=False)
+    await prepared(services, event)
+    result = chest_result(30, event_id=event.event_id, subject_id=event.subject_id, object_id=event.object_id)
+    await services.database.record([result.answer])
+    for number in ("ZOE4711", "ZOE30", "1.2.826.0.1.3680043.8.498.30.2"):
+        assert await services.database.look_up(number, by_whom="test", purpose="test") == (set(), set())
+    async with exporting(services):
+        await say(services, result, str(result.result_id))
+        rows = {row.destination: row for row in await over(services, result.result_id, 2)}
+    assert {name: row.state for name, row in rows.items()} == {"pacs": "confirmed", "research": "confirmed"}
+    new = [each for each in map(read, pacs.files()) if str(each.SOPInstanceUID) not in before]
+    assert {str(each.SOPInstanceUID) for each in new} == {*rows["pacs"].sent, *rows["research"].sent}
+    named, nobody = ([each for each in new if str(each.SOPInstanceUID) in rows[to].sent] for to in ("pacs", "research"))
+    for each in named:
+        found = (each.PatientName, each.PatientID, each.AccessionNumber, each.PatientBirthDate, each.StudyInstanceUID)
+        assert found == ("Findme^Zoe", "ZOE4711", "ZOE30", "19310203", "1.2.826.0.1.3680043.8.498.30.2")
+        assert "PatientIdentityRemoved" not in each
+    for each in nobody:
+        assert each.PatientIdentityRemoved == "YES"
+        assert [name for name in names if name.decode() in str(each)] == []
+        assert ids.study_id(bytes.fromhex(KEY), str(each.StudyInstanceUID)) == event.study_id
+    (report,), (other,) = ([each for each in group if each.Modality == "SR"] for group in (named, nobody))
+    assert (views(report), views(other)) == ({"1.2.826.0.1.3680043.8.498.30.1"}, {event.object_id})
+
+
+async def prepared(services: Services, event: ImageObserved) -> None:
+    """The steps behind the log have noted the image, and its sender is done with the study."""
+    around: Any = {"store": services.store, "decoders": services.decoders}
+    prepare = Prepare("routine", {}, database=services.database, clock=SystemClock(), key=bytes.fromhex(KEY), **around)
+    seen = steps.delivery(event, topic=topics.OBSERVED_DICOM)
+    await prepare([seen])
+    await Studies(archive=services.database.archive, quiet=Quiet(0.0, 0.0), **around)([seen])

@@ -189,3 +189,12 @@ async def test_a_damaged_document_says_nothing(lane: Lane) -> None:
     place = whole.index(REPORT.encode())
     made, reason = await lane.take(whole[: place - 9] + b"\xff" * 8 + whole[place - 1 :])
     assert (made, "no model claims" in reason) == ([], True)
+
+
+async def test_a_reader_who_knows_the_original_study_assesses_the_report_of_the_de_identified_one(lane: Lane) -> None:
+    """CC15: the report went back with its patient, and the document comes in by another row of the table."""
+    study = str(data_set().StudyInstanceUID)
+    pseudonym = ids.study_id(steps.KEY, ids.pseudonymous_uid(steps.KEY, study))
+    lane.ledger.left = {REPORT: ("sub-deidentified", pseudonym, Told(RESULT, "toy_image", "ill"))}
+    ((said,), _) = await lane.take(selection("113000", REPORT), subject_id="sub-other")
+    assert (said.result_id, said.verdict) == (RESULT, "accepted")

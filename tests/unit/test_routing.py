@@ -94,7 +94,7 @@ def test_an_installation_may_do_without_the_built_in_rows() -> None:
         ("[[rule]]\nlane = 'stat'", "name"),
         ("[[rule]]\nname = 'a'\nlane = 'quick'", "lane"),
         ("[[rule]]\nname = 'a'\nlne = 'stat'", "lne"),
-        ("[[rule]]\nname = 'a'", "decides neither"),
+        ("[[rule]]\nname = 'a'", "decides none"),
         ("[[rule]]\nname = 'a'\nlane = 'stat'\n[[rule]]\nname = 'a'\nlane = 'stat'", "two rows called a"),
         ("[[rule]]\nname = 'a'\nlane = 'stat'\nwhen = { colour = 'red' }", "no column colour"),
         ("[[rule]]\nname = 'a'\nlane = 'stat'\nwhen = { tags = { NoSuchThing = 'x' } }", "NoSuchThing"),

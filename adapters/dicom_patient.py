@@ -1,0 +1,48 @@
+"""Which elements say whose image it is and of which study: what results carry, and what they refer to by UID."""
+
+from typing import Final
+
+# PS3.3 C.7.1.1 Patient, C.7.2.1 General Study, C.7.2.2 Patient Study; and what says how their text and times are meant.
+COPIED: Final = (
+    "SpecificCharacterSet",
+    "TimezoneOffsetFromUTC",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "PatientBirthDate",
+    "PatientBirthTime",
+    "PatientSex",
+    "OtherPatientIDsSequence",
+    "OtherPatientNames",
+    "EthnicGroup",
+    "PatientComments",
+    "PatientSpeciesDescription",
+    "PatientSpeciesCodeSequence",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "QualityControlSubject",
+    "ReferencedPatientSequence",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
+    "ReferringPhysicianName",
+    "StudyDescription",
+    "PhysiciansOfRecord",
+    "NameOfPhysiciansReadingStudy",
+    "ReferencedStudySequence",
+    "ProcedureCodeSequence",
+    "AdmittingDiagnosesDescription",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "PatientSexNeutered",
+    "AdmissionID",
+    "IssuerOfAdmissionIDSequence",
+    "ReasonForVisit",
+)
+NEEDED: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
