@@ -27,6 +27,9 @@ log = telemetry.logger("study-reports")
 AT_ONCE = 50
 EACH_S = 1.0
 AGAIN = timedelta(seconds=2)
+LATER = 4
+"""What is told as not analysed may be refused yet, which no event says here: it is looked at again, each time after a
+fourth of its age, as long as anything could leave."""
 
 
 class Desk(Protocol):
@@ -84,9 +87,16 @@ class StudyReports:
             return
         late = await self._claimed(waiting) if waiting else []
         said = study.told(facts, late, await self._answers(facts), self._cards, self._patience)
-        await self._tell(facts, number, said, now)
+        await self._tell(facts, number, said, now, self._later(facts, now) if late else None)
 
-    async def _tell(self, facts: StudyFacts, number: int, said: Sequence[Told], now: datetime) -> None:
+    def _later(self, facts: StudyFacts, now: datetime) -> datetime | None:
+        if facts.last_at is None or now >= facts.last_at + self._within:
+            return None
+        return now + max((now - facts.last_at) / LATER, AGAIN)
+
+    async def _tell(
+        self, facts: StudyFacts, number: int, said: Sequence[Told], now: datetime, again: datetime | None
+    ) -> None:
         before = {each.task: each for each in facts.reports}
         made: list[StudyReport] = []
         gone: list[UUID] = []
@@ -103,11 +113,12 @@ class StudyReports:
             made.append(report)
             rows += self._rows(facts, report, "amend" if what.changed and last else "publish", what.urgent, until, now)
         withdrawn = {each.result_id for each in facts.said if each.withdrawn_at is not None}
+        unsaid = {study.ANY_TASK} - {each.task for each in said}  # it has an ending of some model's now, or none at all
         for last in facts.reports:
-            if last.withdrawn_at is None and withdrawn & set(last.results):
+            if last.withdrawn_at is None and (withdrawn & set(last.results) or last.task in unsaid):
                 gone.append(last.report_id)
                 rows[:0] = self._rows(facts, last, "withdraw", False, now + self._within, now)
-        await self._desk.tell_study(facts.study_id, number, None, made, gone, rows)
+        await self._desk.tell_study(facts.study_id, number, again, made, gone, rows)
 
     def _rows(
         self, facts: StudyFacts, report: StudyReport, action: ExportAction, urgent: bool, until: datetime, now: datetime

@@ -139,7 +139,7 @@ def of_study(
         follows=follows,
         thing=uuid5(ids.NAMESPACE, f"told\n{report.study_id}\n{report.task}"),
         outcome=report.decision,
-        others=tuple(others),
+        others=tuple(replace(each, edition=edition) for each in others),
         edition=edition,
     )
 

@@ -12,6 +12,23 @@ FINDINGS = {
 NOTHING_FOUND = frozenset({"normal", "no_finding", "healthy"})
 OWN_SCHEME = "99CLINSTREAM"
 
+# By Body Part Examined (0018,0015), PS3.16 Annex L, of those that a card names.
+BODY_PARTS = {
+    "CHEST": Code("816094009", "SCT", "Chest"),
+    "THORAX": Code("816094009", "SCT", "Chest"),
+    "ARM": Code("40983000", "SCT", "Upper arm"),
+    "CLAVICLE": Code("51299004", "SCT", "Clavicle"),
+    "ELBOW": Code("16953009", "SCT", "Elbow joint"),
+    "FINGER": Code("7569003", "SCT", "Finger"),
+    "FOREARM": Code("14975008", "SCT", "Forearm"),
+    "HAND": Code("85562004", "SCT", "Hand"),
+    "HUMERUS": Code("85050009", "SCT", "Humerus"),
+    "SHOULDER": Code("16982005", "SCT", "Shoulder"),
+    "WRIST": Code("74670003", "SCT", "Wrist joint"),
+    "EAR": Code("117590005", "SCT", "Ear"),
+}
+IMAGE_REGION = Code("111030", "DCM", "Image Region")
+
 PRESENCE = Code("705057003", "SCT", "Presence")
 PRESENT = Code("52101004", "SCT", "Present")
 ABSENT = Code("2667000", "SCT", "Absent")

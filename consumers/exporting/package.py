@@ -19,14 +19,14 @@ def told(account: Account, data: bytes, others: Sequence[bytes] = (), *, present
     A presentation state, where that is asked for and there is a region to show, is of the image that decides. Raises
     Unprocessable for an image that cannot be read any more.
     """
-    image = source.read(data)
+    image, beside = source.read(data), [source.read(each) for each in others]
     made = [
-        report.build(account, image, [source.read(each) for each in others]),
+        report.build(account, image, beside),
         picture.build(account, image, _shown(data)),
     ]
     if presentation_state and presentation.possible(account, image):
         made.append(presentation.build(account, image))
-    return _parcel(image, made, resources.bundle(account, image))
+    return _parcel(image, made, resources.bundle(account, image, beside))
 
 
 def taken_back(account: Account, data: bytes, told: Sequence[UUID], sent: Collection[str] = ()) -> Parcel:

@@ -41,3 +41,8 @@ def outline(region: Region, source: SourceImage) -> Corners:
 def frames(source: SourceImage) -> list[int] | None:
     """The frame that the model saw, where the image has several."""
     return [1] if int(source.dataset.get("NumberOfFrames") or 1) > 1 else None
+
+
+def in_words(region: Region, source: SourceImage) -> str:
+    """The outline as a list of column and row, separated by spaces; the first pair comes again at the end."""
+    return " ".join(f"{value:.6g}" for corner in outline(region, source) for value in corner)

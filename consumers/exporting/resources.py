@@ -3,6 +3,7 @@
 Plain mappings for one transaction Bundle of PUTs, so that a second telling changes nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ from uuid import uuid5
 
 from pydicom.sr.coding import Code
 
-from consumers.exporting import codes
+from consumers.exporting import codes, places
 from consumers.exporting.account import PURPOSE, Account, Presence, Statement
 from consumers.exporting.report import MANUFACTURER, percent
 from consumers.exporting.source import SourceImage
@@ -22,6 +23,7 @@ SYSTEMS = {
     codes.OWN_SCHEME: "urn:oid:" + ids.DICOM_ROOT,
 }
 DICOM_UID = "urn:dicom:uid"
+UCUM = "http://unitsofmeasure.org"
 IMAGING_REPORT = {"system": "http://loinc.org", "code": "18748-4", "display": "Diagnostic imaging study"}
 PRESENCES: dict[Presence, Code] = {
     "present": codes.PRESENT,
@@ -32,10 +34,20 @@ PRESENCES: dict[Presence, Code] = {
 Resource = dict[str, Any]
 
 
-def bundle(account: Account, source: SourceImage, *, withdrawn: bool = False) -> Resource:
-    """The transaction; a withdrawn result is entered in error, an assessed one corrected."""
+def bundle(
+    account: Account, source: SourceImage, others: Sequence[SourceImage] = (), *, withdrawn: bool = False
+) -> Resource:
+    """The transaction; a withdrawn result is entered in error, an assessed one corrected, of no place any more.
+
+    `others` are the other images; where they are not at hand, nothing is said of places in them.
+    """
     told = [account, *(replace(each, changed={}) for each in account.others)]
-    observations = [_observation(each, said, source, withdrawn) for each in told for said in each.statements]
+    images = [source, *others, *([None] * (len(told) - 1 - len(others)))]
+    observations = [
+        _observation(each, said, source, image, withdrawn)
+        for each, image in zip(told, images, strict=True)
+        for said in each.statements
+    ]
     made = [_device(account), *observations, _report(account, source, observations, withdrawn)]
     if account.changed:
         made.append(_provenance(account, observations))
@@ -49,7 +61,9 @@ def bundle(account: Account, source: SourceImage, *, withdrawn: bool = False) ->
     }
 
 
-def _observation(account: Account, statement: Statement, source: SourceImage, withdrawn: bool) -> Resource:
+def _observation(
+    account: Account, statement: Statement, source: SourceImage, image: SourceImage | None, withdrawn: bool
+) -> Resource:
     answer = account.result.answer
     status = "entered-in-error" if withdrawn else "corrected" if account.changed else "preliminary"
     found: Resource = {
@@ -73,14 +87,41 @@ def _observation(account: Account, statement: Statement, source: SourceImage, wi
                 "valueQuantity": {
                     "value": percent(statement.probability),
                     "unit": "%",
-                    "system": "http://unitsofmeasure.org",
+                    "system": UCUM,
                     "code": "%",
                 },
             }
         ],
     }
+    if image is not None and not withdrawn:
+        found |= _body_site(image)
+        found["component"] += _regions(account, statement, image)
     if account.changed:
         found["note"].append({"text": f"Assessed by a clinician: {_said(account)}"})
+    return found
+
+
+def _body_site(image: SourceImage) -> Resource:
+    """The part of the body as the image states it, with a code where it is one that a model is meant for."""
+    part = image.text("BodyPartExamined")
+    code = codes.BODY_PARTS.get(part.upper())
+    return {"bodySite": {**(_concept(code) if code else {}), "text": part}} if part else {}
+
+
+def _regions(account: Account, statement: Statement, image: SourceImage) -> list[Resource]:
+    """Two components a region, with the same text: its outline as the structured report has it, and how suspicious it
+    is. R4 has no resource for a place in an image."""
+    found: list[Resource] = []
+    for said, number, region in places.regions_of(account):
+        if said is statement:
+            frame = ", frame 1" if places.frames(image) else ""
+            text = f"region {number} of image urn:oid:{image.stand_in.SOPInstanceUID}{frame}"
+            outline = {"valueString": f"POLYLINE {places.in_words(region, image)}"}
+            suspicion = {"valueQuantity": {"value": region.score, "system": UCUM, "code": "1"}}
+            found += [
+                {"code": {**_concept(code), "text": text}, **value}
+                for code, value in ((codes.IMAGE_REGION, outline), (codes.SUSPICION, suspicion))
+            ]
     return found
 
 

@@ -333,3 +333,48 @@ def rejected_by(result: account.Account, sent: list[str]) -> set[str]:
         for series in note.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
         for item in series.ReferencedSOPSequence
     }
+
+
+def test_fhir_tells_the_part_of_the_body_and_the_places_that_the_report_outlines() -> None:
+    """CC20: one Observation has the outlines as components, in the pixels of the image that they name."""
+    result = chest_result(observed=1.79e9, heat=HEAT, regions=REGIONS)
+    parcel = package.told(account.of_result(result, CARD), chest())
+    Bundle.model_validate(dict(parcel.bundle))
+    observations = {
+        each["resource"]["code"]["coding"][0]["display"]: each["resource"]
+        for each in parcel.bundle["entry"]
+        if each["resource"]["resourceType"] == "Observation"
+    }
+    said = observations["Pneumonia"]
+    assert said["bodySite"]["text"] == "CHEST"
+    assert said["bodySite"]["coding"][0]["code"] == "816094009"
+    outlines = [each for each in said["component"] if each["code"]["coding"][0]["code"] == "111030"]
+    scores = [each for each in said["component"] if each["code"]["coding"][0]["code"] == "SUSPICION"]
+    assert [each["valueString"].split()[1:5] for each in outlines] == [
+        ["19.2", "16", "44.992", "16"],
+        ["0", "0", "6.4", "0"],
+    ]
+    assert [each["valueQuantity"]["value"] for each in scores] == [0.8, 0.3]
+    assert [each["code"]["text"] for each in outlines] == [each["code"]["text"] for each in scores]
+    assert outlines[1]["code"]["text"] == f"region 2 of image urn:oid:{result.object_id}"
+    gone = package.taken_back(account.of_result(result, CARD), chest(), [result.result_id]).bundle
+    Bundle.model_validate(dict(gone))
+    assert "111030" not in str(gone), "what was never true is nowhere"
+
+
+def test_an_edition_without_names_is_made_of_other_objects() -> None:
+    """CC15: the same UIDs with another patient would be one object with two contents to whoever gets both."""
+    result = account.of_result(chest_result(observed=1.79e9), CARD, follows=uuid4())
+    named, nobody = (package.told(each, chest()) for each in (result, replace(result, edition="deidentified")))
+    one, two = (
+        {str(x) for each in p.objects for x in (each.SOPInstanceUID, each.SeriesInstanceUID)} for p in (named, nobody)
+    )
+    assert (len(one | two), all(map(ids.is_own_uid, one | two))) == (8, True)
+    assert {str(each.SOPInstanceUID) for each in nobody.objects} <= ids.report_uids(result.result.result_id)
+    before = [
+        p.objects[0].PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+        for p in (named, nobody)
+    ]
+    assert before[0].ReferencedSOPInstanceUID != before[1].ReferencedSOPInstanceUID
+    urls = [{each["request"]["url"] for each in p.bundle["entry"]} for p in (named, nobody)]
+    assert len(urls[0] & urls[1]) == 1, "only the Device is the same"

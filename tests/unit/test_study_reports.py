@@ -185,6 +185,26 @@ async def test_refused_and_held_up_studies_say_so() -> None:
     assert [each.decision for each in await dead.look()] == ["not_analysed"]
 
 
+async def test_a_refusal_after_the_report_that_nothing_was_analysed_replaces_it() -> None:
+    """CC20: no event tells of a refusal, so the study is looked at again, ever less often, and ends in one word."""
+    desk = Desk(None)
+    (held,) = await desk.look(15)
+    assert desk.again
+    desk.end(1, "refused", "image quality: it is blank", "blank")
+    reports = {each.task: each for each in await desk.look(19)}
+    assert (reports[CHEST].decision, desk.gone, desk.again) == ("refused", [held.report_id], False)
+    assert [each.action for each in desk.rows] == ["publish", "withdraw", "publish"]
+    both = Desk(NOTHING, None)
+    (first,) = await both.look(15)
+    both.end(2, "refused", "image quality: it is blank", "blank")
+    (second,) = await both.look(19)
+    assert (second.revision, second.follows, both.gone) == (2, first.report_id, [])
+    never = Desk(None)
+    await never.look(15)
+    await never.look(25 * 60)
+    assert not never.again, "nothing could leave any more"
+
+
 async def test_what_no_model_would_claim_or_what_is_old_is_not_told() -> None:
     """CC20: no report of a CT that nobody routed; a log that is read again sends nothing out."""
     foreign = Desk(None)
