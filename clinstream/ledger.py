@@ -35,7 +35,10 @@ async def expect(
     database: Database, settings: Settings, uid: str, sender: str, source: Source, number: int | None, names: list[str]
 ) -> StudyEntry:
     """Notes what is expected of a study (by its UID) from a sender. Raises UserError where the sender is not clear."""
-    study = ids.study_id(pseudonym_key(settings), uid)
+    key = pseudonym_key(settings)
+    study, pseudonym = ids.study_id(key, uid), ids.study_id(key, ids.pseudonymous_uid(key, uid))
+    if await database.archive.study([pseudonym]):  # it is kept de-identified
+        study, names = pseudonym, [ids.pseudonymous_uid(key, name) for name in names]
     known = sorted(each.sender for each in await database.archive.study([study]))
     if not sender and len(known) != 1:
         raise UserError("Say whose study it is: --sender takes the calling AE title.")

@@ -43,7 +43,7 @@ class ToldImages:
     async def _named(self, data: bytes, view: View, to: Destination, *, whole: bool) -> bytes:
         if to.deidentify != "no":
             return await self._in_thread(lambda: deidentification.of_file(data, self._key, to.deidentify, whole=whole))
-        if not await self._in_thread(lambda: deidentification.is_pseudonymous(data)):
+        if not await self._in_thread(lambda: deidentification.is_pseudonymous(data, self._key)):
             return data
         place = identity_uri(view.blob_uri)
         sealed = await self._store.get(place)

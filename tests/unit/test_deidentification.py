@@ -9,7 +9,7 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.filereader import read_dataset
 
-from adapters import confidentiality, deidentification, sealing
+from adapters import confidentiality, deidentification, deidentifying_walk, sealing
 from adapters.confidentiality import Profile
 from adapters.dicom_patient import COPIED
 from schemas import ids
@@ -155,7 +155,7 @@ def test_a_document_keeps_codes_and_references_and_loses_what_is_said_in_words()
     words, reference, code = Dataset(), Dataset(), Dataset()
     words.ValueType, words.TextValue = "TEXT", SECRET
     code.ValueType = "CODE"
-    code.ConceptCodeSequence = [deidentification._coded("122776", "Disagreement")]
+    code.ConceptCodeSequence = [deidentifying_walk._coded("122776", "Disagreement")]
     target = Dataset()
     target.ReferencedSOPClassUID, target.ReferencedSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", f"{UID}.1"
     reference.ValueType, reference.ReferencedSOPSequence = "IMAGE", [target]
@@ -194,8 +194,9 @@ def test_patient_and_study_come_back_byte_for_byte(syntax: str) -> None:
     original = part_10(found, syntax).replace(b"Doe^Jane", japanese)
     made = deidentification.on_the_wire(data, syntax, KEY, "basic")
     file = part_10(read(made.data, syntax), syntax)
-    assert deidentification.is_pseudonymous(file)
-    assert not deidentification.is_pseudonymous(original)
+    assert deidentification.is_pseudonymous(file, KEY)
+    assert not deidentification.is_pseudonymous(original, KEY)
+    assert not deidentification.is_pseudonymous(file, b"x" * 32), "another installation's object is as it came"
     back = dcmread(BytesIO(deidentification.given_back(file, made.identity, whole=True)))
     before = dcmread(BytesIO(original))
     for keyword in (*COPIED, "SOPInstanceUID", "SeriesInstanceUID"):

@@ -1,5 +1,6 @@
 """What a row that takes identities off keeps of an object at the door, and what a destination is told of it (CC15)."""
 
+import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -89,6 +90,18 @@ def test_a_repeat_and_another_sender_are_the_same_event_and_another_row_keeps_th
         assert (len(verdict.blobs), b"Doe^Jane" in verdict.blobs[0][1]) == (1, True)
 
 
+def test_patients_without_an_id_are_not_taken_for_one() -> None:
+    """Nobody is who somebody else is because both are unknown."""
+    found = set()
+    for number in range(2):
+        for patient in ("", None):
+            uids = {"StudyInstanceUID": f"1.2.3.{number}", "PatientID": patient}
+            found.add(
+                event_of(judge(asked(data=encoded(data_set(InstitutionName="St. Mary", **uids))), KEY, NOW, TABLE))
+            )
+    assert len({event.subject_id for event in found}) == 2
+
+
 def test_what_cannot_be_read_or_de_identified_is_put_aside_under_seal_where_the_row_might_have_meant_it() -> None:
     """No name reaches the quarantine either; nothing that came is gone."""
     burned = encoded(data_set(InstitutionName="St. Mary", BurnedInAnnotation="YES"))
@@ -172,3 +185,19 @@ def test_the_warning_of_an_object_without_study_is_the_more_important_one() -> N
     """Both are warnings; a sender is told one."""
     data = encoded(data_set(InstitutionName="St. Mary", StudyInstanceUID=None))
     assert judge(asked(data=data), KEY, NOW, TABLE).answer.status == store_request.WARNING_DOES_NOT_MATCH
+
+
+def test_damaged_objects_get_a_defined_answer() -> None:
+    """The door's promise holds on this way too: no exception, which would be "try again" for ever."""
+    item = data_set().__class__()
+    item.PatientName = "Doe^Jane"
+    whole = encoded(data_set(InstitutionName="St. Mary", ReferencedImageSequence=[item], ProcedureCodeSequence=[item]))
+    found = set()
+    for seed in range(400):
+        dice = random.Random(seed)
+        data = bytearray(whole)
+        for _ in range(dice.randint(1, 4)):
+            data[dice.randrange(len(data))] = dice.randrange(256)
+        cut = bytes(data[: dice.choice((len(data), dice.randrange(len(data))))])
+        found.add(judge(asked(data=cut), KEY, NOW, TABLE).answer.status)
+    assert found - {0x0000, 0xB007} == {0xB000, 0xA900, 0xC000}
