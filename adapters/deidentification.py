@@ -43,7 +43,7 @@ def on_the_wire(
     """A data set without group 0002, de-identified in its own encoding; the same again for the same input.
 
     `marks` are contribution descriptions (0018,A003) that name nobody and stay. Raises Unprocessable, quoting nothing,
-    for one that cannot be read, or that says of itself that its pixels show who it is.
+    for one that cannot be read, or that says of itself that its pixels may show who it is.
     """
     if transfer_syntax_uid in dicom_encoding.DEFLATED:
         if transfer_syntax_uid != DEFLATED:

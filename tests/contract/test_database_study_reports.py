@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from adapters.database import Database, Export
+from adapters.database import Database, Export, ImageIdentity
 from adapters.database.instances import Instance
 from adapters.database.studies import Arrived
 from adapters.database.study_reports import StudyReport, View
@@ -148,3 +148,22 @@ async def test_revisions_are_kept_and_withdrawn_with_those_that_they_replaced(
     kept = await database.study_report_chain(second.report_id)
     assert [each.withdrawn_at for each in kept] == [clock.now(), clock.now()]
     assert await database.study_report(uuid4()) is None
+
+
+async def test_a_report_is_known_by_its_uids_before_anything_is_noted_of_its_sending(
+    opened: tuple[Database, FakeClock],
+) -> None:
+    """CC20: a reader may be quicker than the note; of another patient and study nothing is told."""
+    database, _ = opened
+    result = answer("1.1", task="chest_xray", label="pneumonia", subject_id="sub-1")
+    await database.record([result])
+    image = ImageIdentity(result.event_id, "1.1", "sub-1", STUDY, "pixels/1")
+    await database.note_images([image])
+    report = told(1, result.answer_id)
+    await database.tell_study(STUDY, 1, None, [report], [], [])
+    for uid in (ids.report_uid("sr", report.report_id), ids.report_uid("sc", report.report_id, "deidentified")):
+        (found,) = await database.told([uid], "sub-1", "stu-else")
+        assert (found.result_id, found.task, found.label) == (result.answer_id, "chest_xray", "pneumonia")
+        assert await database.told([uid], "sub-else", STUDY) == [found]
+        assert await database.told([uid], "sub-else", "stu-else") == []
+    assert await database.told([ids.report_uid("ko", report.report_id), ids.own_uid("sr", "?")], "sub-1", STUDY) == []
