@@ -31,6 +31,7 @@ T = TypeVar("T")
 Kind = Literal["pixels", "tensors", "quarantine", "weights", "snapshots", "identities"]
 
 _URI = re.compile(r"(pixels|tensors|quarantine|weights|snapshots|identities)/([0-9a-f]{2})/\2[0-9a-f]{62}")
+IDENTITIES = "identities/"
 THREADS = 8
 """Puts in flight a process: fsyncs of several threads share a commit of the journal. Durable puts of 64 KB on ext4, a
 busy machine: 1 thread 190/s, 2 threads 660/s, 8 threads 1,200 to 1,500/s."""
@@ -43,7 +44,7 @@ def blob_uri(kind: Kind, sha256: str) -> str:
 
 def identity_uri(uri: str) -> str:
     """Where the sealed identity of a de-identified object lies: under the object's own name."""
-    return f"identities/{uri.partition('/')[2]}"
+    return IDENTITIES + uri.partition("/")[2]
 
 
 class BlobStore(Protocol):
@@ -185,7 +186,9 @@ class ObstoreBlobs:
         try:
             if obstore.head(self._store, uri)["size"] != len(data):
                 return False
-            return self._folder is None or self._get(uri) == data
+            # On S3 the name is the content's, save of an identity: a corrected name may be as long as the wrong one.
+            known = self._folder is None and not uri.startswith(IDENTITIES)
+            return known or self._get(uri) == data
         except FileNotFoundError:
             return False
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters.fakes.blobs import FakeBlobs
-from adapters.pixels import BlobStore, blob_uri, open_store
+from adapters.pixels import BlobStore, blob_uri, identity_uri, open_store
 from schemas import ids
 from schemas.errors import MissingObject, StoreUnavailable
 from tests.support import s3_server
@@ -59,6 +59,14 @@ async def test_a_second_put_of_the_same_content_is_harmless(store: BlobStore) ->
     for _ in range(2):
         await store.put(URI, CONTENT, durable=True)
     assert await store.get(URI) == CONTENT
+
+
+async def test_an_identity_is_replaced_by_another_of_the_same_length(store: BlobStore) -> None:
+    """A name is corrected: it lies under the name of the object that it belongs to, not under its own."""
+    place = identity_uri(URI)
+    for content in (b"Doe^Jane", b"Roe^Jane", b"Roe^Jane"):
+        await store.put(place, content, durable=True)
+        assert await store.get(place) == content
 
 
 async def test_an_object_that_was_never_put_is_missing_and_not_an_outage(store: BlobStore) -> None:
