@@ -42,7 +42,7 @@ class Walk:
     def all_of(self, dataset: Dataset) -> None:
         """Changes it, and says in it what was done (PS3.15 E.1.1, last steps)."""
         if str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES":
-            raise Unprocessable("its pixels may show who it is (Burned In Annotation is YES): it cannot be de-identified")
+            raise Unprocessable("not de-identified: Burned In Annotation (0028,0301) is YES")
         patient = self._patient(dataset)
         marked, content = self._marked(dataset), CONTENT_SEQUENCE in dataset
         self._each(dataset)
