@@ -32,6 +32,7 @@ CHARACTERISTICS: Final = frozenset(
 """What the Retain Patient Characteristics Option (PS3.15 E.3.7) keeps as it is: sex, age, size, weight, ethnic group,
 smoking status, pregnancy status, neutered."""
 
+PATIENT_AGE: Final = 0x00101010
 PIXEL_GROUP: Final = 0x7FE0
 FIRST_GROUP: Final = 0x0008
 
@@ -42,6 +43,11 @@ class Profile:
     def __init__(self, *, characteristics: bool = False) -> None:
         self._single, self._repeating = _table()
         self._kept = CHARACTERISTICS if characteristics else frozenset[int]()
+
+    @property
+    def keeps_age(self) -> bool:
+        """Whether Patient's Age (0010,1010) stays."""
+        return PATIENT_AGE in self._kept
 
     def codes(self, content: bool) -> list[tuple[str, str]]:
         """What is to be said of what was done (CID 7050, scheme DCM); `content`: to an object with content items."""

@@ -1,5 +1,6 @@
 """One data set and its sequences, made pseudonymous where they are; reading and writing files is elsewhere."""
 
+import re
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -14,7 +15,8 @@ from schemas.routing import Deidentify
 
 CONTENT_SEQUENCE: Final = 0x0040A730
 PATIENT_ID, ACCESSION_NUMBER = 0x00100020, 0x00080050
-ISSUER_OF_PATIENT_ID: Final = 0x00100021
+ISSUER_OF_PATIENT_ID, PATIENT_BIRTH_DATE, STUDY_DATE = 0x00100021, 0x00100030, 0x00080020
+DAY: Final = re.compile(r"\d{8}")
 SAID_IN_WORDS: Final = frozenset({"TEXT", "PNAME", "DATE", "TIME", "DATETIME"})
 """Content items whose value may name somebody or a day; codes, numbers, places and references stay."""
 
@@ -45,7 +47,10 @@ class Walk:
             raise Unprocessable("not de-identified: Burned In Annotation (0028,0301) is YES")
         patient = self._patient(dataset)
         marked, content = self._marked(dataset), CONTENT_SEQUENCE in dataset
+        age = _age(dataset)
         self._each(dataset)
+        if age and self._profile.keeps_age and not dataset.get("PatientAge"):
+            dataset.PatientAge = age
         dataset.PatientID = dataset.PatientName = patient  # one dummy for all would make them one patient
         if marked:
             dataset.ContributingEquipmentSequence = marked
@@ -136,6 +141,18 @@ def _vr(dataset: Dataset, tag: int) -> str:
 def _text(dataset: Dataset, tag: int) -> str:
     value = dataset[tag].value if tag in dataset else None
     return "" if value is None else str(value).strip(" \0")
+
+
+def _age(dataset: Dataset) -> str:
+    """The Age String (PS3.5 6.2) in years that days of birth and study make, since both go; empty where one is missing.
+
+    As `dicom_reading` reckons it, so that models hear the same of both kinds of objects.
+    """
+    born, seen = _text(dataset, PATIENT_BIRTH_DATE), _text(dataset, STUDY_DATE)
+    if not (DAY.fullmatch(born) and DAY.fullmatch(seen)):
+        return ""
+    years = int(seen[:4]) - int(born[:4]) - (seen[4:] < born[4:])
+    return f"{years:03d}Y" if 0 <= years <= 130 else ""
 
 
 def _is_multi(value: Any) -> bool:

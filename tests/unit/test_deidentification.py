@@ -114,6 +114,24 @@ def test_patient_characteristics_stay_where_a_row_says_so() -> None:
     assert "113108" in [code.CodeValue for code in kept.DeidentificationMethodCodeSequence]
 
 
+@pytest.mark.parametrize(
+    ("born", "seen", "age"),
+    [
+        ("20190314", "20260313", "006Y"),
+        ("20190314", "20260314", "007Y"),
+        ("20241120", "20260314", "001Y"),
+        ("20260314", "20260313", None),
+        ("", "20260314", None),
+    ],
+)
+def test_the_age_is_told_where_the_days_that_tell_it_go(born: str, seen: str, age: str | None) -> None:
+    """Many devices send the day of birth alone; a model that limits the age would abstain on everybody."""
+    data = encoded(data_set(PatientBirthDate=born, StudyDate=seen))
+    kept = read(deidentification.on_the_wire(data, EXPLICIT, KEY, "characteristics").data)
+    assert (kept.get("PatientAge"), kept.PatientBirthDate, kept.StudyDate) == (age, "", "")
+    assert "PatientAge" not in read(deidentification.on_the_wire(data, EXPLICIT, KEY, "basic").data)
+
+
 def test_one_object_from_two_senders_and_a_repeat_is_one_pseudonymous_object() -> None:
     """Equal ids stay equal, whatever the encoding and the rest of the header; another key or issuer is another."""
 
