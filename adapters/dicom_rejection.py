@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydicom.filereader import dcmread
@@ -18,10 +18,12 @@ MOST_OBJECTS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Why, in words of ours, and the SOP Instance UIDs."""
+    """Why, in words of ours, the SOP Instance UIDs, and whose they are."""
 
     why: str
     objects: tuple[str, ...]
+    issuer: str = field(repr=False, default="")
+    patient_id: str = field(repr=False, default="")
 
 
 def rejection(data: bytes) -> Note | None:
@@ -34,6 +36,7 @@ def rejection(data: bytes) -> Note | None:
             if title not in TITLES:
                 return None
             found = dicom_content.named(dataset)
+            issuer, patient = (str(dataset.get(name, "") or "").strip() for name in ("IssuerOfPatientID", "PatientID"))
     except Exception as error:  # a parser meets hostile bytes: whatever it raises means that it cannot be read
         raise Unprocessable(f"the key object selection cannot be read ({type(error).__name__})") from error
-    return Note(f"{TITLES[title]} ({title}, DCM)", tuple(found[:MOST_OBJECTS]))
+    return Note(f"{TITLES[title]} ({title}, DCM)", tuple(found[:MOST_OBJECTS]), issuer, patient)

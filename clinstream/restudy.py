@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from adapters import pixels
 from adapters.clock import SystemClock
 from adapters.database import Database
-from adapters.settings import Settings
+from adapters.settings import Settings, pseudonym_key
 from clinstream.reconciliation import log
 from clinstream.reconciliation.replay import chunks
 from consumers.pipelines import quiet_of
@@ -32,7 +32,8 @@ async def _restudy(settings: Settings, tell: Callable[[int], None]) -> int:
     read = 0
     try:
         with ThreadPoolExecutor(1) as decoders:
-            step = Studies(store=store, archive=database.archive, decoders=decoders, quiet=quiet_of(settings))
+            key, quiet = pseudonym_key(settings), quiet_of(settings)
+            step = Studies(store=store, archive=database.archive, decoders=decoders, quiet=quiet, key=key)
             for records in chunks(log.read(settings.kafka, [topics.OBSERVED_DICOM]), CHUNK):
                 await step.note([event for record in records if (event := _event(record))])
                 read += len(records)

@@ -152,6 +152,7 @@ def _studies(settings: Settings, services: Services, _name: str) -> Step:
         archive=services.database.archive,
         decoders=services.decoders,
         quiet=quiet_of(settings),
+        key=pseudonym_key(settings),
     )
 
 

@@ -16,7 +16,7 @@ from adapters.dicom_rejection import KEY_OBJECT_SELECTION, rejection
 from adapters.pixels import BlobStore
 from consumers.delivery import Delivery
 from consumers.outcomes import Batch, Outcome
-from schemas import topics
+from schemas import ids, topics
 from schemas.errors import RejectedInput, StepFailed
 from schemas.events import Base, ImageObserved
 from schemas.studies import Quiet
@@ -50,10 +50,13 @@ class Studies:
     onlooker: Literal[True] = True
     leaves_poison = True
 
-    def __init__(self, *, store: BlobStore, archive: Archive, decoders: Executor, quiet: Quiet) -> None:
+    def __init__(
+        self, *, store: BlobStore, archive: Archive, decoders: Executor, quiet: Quiet, key: bytes = b""
+    ) -> None:
         self.batch = Batch(64, 0.25)
         self.in_flight = 256
         self._store, self._archive, self._decoders, self._quiet = store, archive, decoders, quiet
+        self._key = key
 
     async def __call__(self, batch: Sequence[Delivery]) -> Sequence[Sequence[Outcome]]:
         """No outcomes: what becomes of an object is decided by its own way. Raises what parks the lane."""
@@ -78,8 +81,14 @@ class Studies:
             return []
         if note is None:
             return []
-        place = (event.event_id, event.subject_id, event.sender, note.why, event.observed_at)
-        return [Rejection(uid, *place) for uid in note.objects]
+        meant = [(uid, event.subject_id) for uid in note.objects]
+        if self._key and not event.deidentified and note.patient_id:
+            # A PACS knows the original of an object that another row had de-identified.
+            patient = ids.pseudonymous_patient(self._key, note.issuer, note.patient_id)
+            subject = ids.subject_id(self._key, "", patient)
+            meant += [(ids.pseudonymous_uid(self._key, uid), subject) for uid in note.objects]
+        place = (event.sender, note.why, event.observed_at)
+        return [Rejection(uid, event.event_id, subject, *place) for uid, subject in dict.fromkeys(meant)]
 
     async def _header(self, event: ImageObserved) -> Indexed:
         """What the file says of itself; nothing where it cannot be read, which its own way will say with a reason."""

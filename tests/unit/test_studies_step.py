@@ -13,6 +13,7 @@ from adapters.database.studies import Arrived
 from adapters.dicom_rejection import KEY_OBJECT_SELECTION, rejection
 from adapters.fakes.blobs import FakeBlobs
 from consumers.studies import START_BYTES, Studies
+from schemas import ids
 from schemas.errors import Unprocessable
 from schemas.studies import Quiet
 from tests.support import steps
@@ -63,7 +64,7 @@ async def done(*files: bytes, **changes: Any) -> Archive:
         store.objects[event.blob.uri] = file
         events.append(event)
     with ThreadPoolExecutor(1) as decoders:
-        step = Studies(store=store, archive=archive, decoders=decoders, quiet=Quiet())
+        step = Studies(store=store, archive=archive, decoders=decoders, quiet=Quiet(), key=steps.KEY)
         outcomes = await step([steps.delivery(event) for event in events])
     assert outcomes == [()] * len(files), "what becomes of an object is not decided here"
     assert archive.calls == 1, "one transaction a batch"
@@ -89,8 +90,19 @@ async def test_simulated_objects_are_nobodys() -> None:
 @pytest.mark.parametrize("title", ["113001", "113037"])
 async def test_a_rejection_note_takes_back_what_it_names(title: str) -> None:
     archive = await done(selection(title, "1.1", "1.2", "1.1"), sop_class_uid=KEY_OBJECT_SELECTION)
-    assert [each.object_id for each in archive.rejected] == ["1.1", "1.2"]
+    assert [each.object_id for each in archive.rejected[:2]] == ["1.1", "1.2"]
     assert title in archive.rejected[0].why
+
+
+async def test_a_rejection_note_also_takes_back_what_was_de_identified() -> None:
+    """CC15: a PACS knows the original, and another row of the table routes what it sends."""
+    note = selection("113001", "1.1", ids.own_uid("sr", "1"))
+    plain = await done(note, sop_class_uid=KEY_OBJECT_SELECTION)
+    patient = ids.pseudonymous_patient(steps.KEY, "HOSPITAL", "4711")
+    found = {(each.object_id, each.subject_id) for each in plain.rejected}
+    assert (ids.pseudonymous_uid(steps.KEY, "1.1"), ids.subject_id(steps.KEY, "", patient)) in found
+    hidden = await done(note, sop_class_uid=KEY_OBJECT_SELECTION, deidentified=True)
+    assert [each.object_id for each in hidden.rejected] == ["1.1", ids.own_uid("sr", "1")], "it names pseudonyms"
 
 
 async def test_a_selection_for_another_reason_takes_nothing_back() -> None:
