@@ -12,12 +12,12 @@ from fastapi import FastAPI, Request, Response
 
 from adapters import telemetry
 from adapters.clock import Clock
+from adapters.part_ten import File, take_apart
 from producers import dicom_json
 from producers.dicom_identity import read_header
 from producers.dicom_json import Item
 from producers.dicomweb_access import Access
 from producers.door import Door
-from producers.part_ten import File, take_apart
 from producers.related_parts import Broken, Part, PartTooLarge, parameters, parts
 from producers.replies import ERROR, Early, answered, error
 from producers.store_request import (
