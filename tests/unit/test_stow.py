@@ -47,7 +47,7 @@ async def test_an_object_that_is_named_as_stored_is_durable_and_the_same_event_a
     same = judge(StoreRequest(data, EXPLICIT, CT, UID, 0, "MODALITY", "CLINSTREAM"), KEY, pacs.clock.now())
     assert event.event_id == ids.event_id(UID, ids.sha256_hex(data))
     assert same.answer.event_id == str(event.event_id)
-    assert same.blob[0] == event.blob.uri, "one blob, whichever way it came"
+    assert [uri for uri, _ in same.blobs] == [event.blob.uri], "one blob, whichever way it came"
     assert same.message.key == pacs.publisher.topics[topics.OBSERVED_DICOM][0].key
 
 
