@@ -56,7 +56,7 @@ def test_every_kind_of_object_is_taken_by_the_door_as_the_event_that_its_sender_
         )
         verdict = judge(asked, b"key", now)
         assert (verdict.answer.status, verdict.answer.event_id) == (ACCEPTED, each.event_id)
-        read = dcmread(BytesIO(verdict.blob[1]))
+        read = dcmread(BytesIO(verdict.blobs[0][1]))
         assert (read.Modality, read.SOPInstanceUID) == (kind.modality, each.sop_instance_uid)
         assert read.pixel_array.max() < 1 << kind.stored
         studies.add((read.StudyInstanceUID, read.SeriesInstanceUID, read.PatientID))
