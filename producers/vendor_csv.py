@@ -1,7 +1,8 @@
 """Exports that wearers have: Dexcom Clarity and LibreView CSV as readings, a line each; no route and no file is here.
 
 Their times are the wearer's local ones without a zone, so a zone is an argument. Rows that are no sensor values (who
-the wearer is, insulin, food, finger sticks) are left out without a word: nothing of them is looked at.
+the wearer is, insulin, food, finger sticks) are left out without a word: nothing of them is looked at. So are further
+values of a time that has one: LibreView writes minutes, and what the sensor stored of a minute goes before its scans.
 """
 
 import csv
@@ -18,6 +19,11 @@ LIBRE_TITLE = "glucose data"
 CLARITY_TIME, CLARITY_KIND, CLARITY_VALUE = "Timestamp (", "Event Type", "Glucose Value ("
 LIBRE_TIME, LIBRE_KIND, LIBRE_DEVICE = "Device Timestamp", "Record Type", "Device"
 LIBRE_VALUES = {"0": "Historic Glucose ", "1": "Scan Glucose "}
+STORED, SCANNED = 0, 1
+"""What a value counts among those of one time, the least most: the sensor's own series, which every export of that time
+has alike; then what somebody saw at a scan, which that series replaces."""
+
+LIBRE_RANKS = {"0": STORED, "1": SCANNED}
 UNITS = {"mg/dl": "mg/dL", "mmol/l": "mmol/L"}
 LIMITS = {"low": {"mg/dL": 40.0, "mmol/L": 2.2}, "high": {"mg/dL": 400.0, "mmol/L": 22.2}}
 WORDS = {"low": "low", "lo": "low", "high": "high", "hi": "high"}
@@ -42,6 +48,7 @@ class _Line:
     value: str
     unit: str
     device: str
+    rank: int = STORED
 
 
 def zone_named(name: str) -> tzinfo:
@@ -90,7 +97,8 @@ def _libre(reader: Any, before: int) -> Iterator[_Line]:
     for row in reader:
         number = row[kind].strip() if len(row) > kind else ""
         if number in values and len(row) > max(values[number], time, device):
-            yield _Line(reader.line_num + before, row[time].strip(), row[values[number]], units[number], row[device])
+            place, value = reader.line_num + before, row[values[number]]
+            yield _Line(place, row[time].strip(), value, units[number], row[device], LIBRE_RANKS[number])
 
 
 def _libre_clock(times: Sequence[str]) -> Callable[[str], datetime]:
@@ -115,22 +123,35 @@ def _libre_clock(times: Sequence[str]) -> Callable[[str], datetime]:
 
 
 def _readings(lines: Sequence[_Line], clock: Callable[[str], datetime], zone: tzinfo) -> Iterator[Line]:
-    for line in lines:
-        try:
-            moment = clock(line.time)
-            at = (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            yield Line(line.number, None, "the time is not written as in the rest of such files")
-            continue
-        body: dict[str, Any] = {"measured_at": at.isoformat(), "unit": line.unit}
-        word = WORDS.get(line.value.strip().lower())
-        try:
-            value = LIMITS[word][line.unit] if word else float(line.value.strip().replace(",", "."))
-        except ValueError:
-            yield Line(line.number, None, "the glucose value is not a number")
-            continue
-        body |= {"value": value, "device": line.device.strip()[:255]}
-        yield Line(line.number, {**body, "clipped": word} if word else body)
+    """A line for each time in the order of the file, and each that cannot be read.
+
+    Of several values of a time the one of the least rank is the reading, of those the last: a later row corrects.
+    """
+    found = [(line, _reading(line, clock, zone)) for line in lines]
+    taken: dict[str, _Line] = {}
+    for line, made in found:
+        if made.body is not None:
+            time = made.body["measured_at"]
+            before = taken.get(time)
+            taken[time] = line if before is None or line.rank <= before.rank else before
+    kept = {id(line) for line in taken.values()}
+    return (made for line, made in found if made.body is None or id(line) in kept)
+
+
+def _reading(line: _Line, clock: Callable[[str], datetime], zone: tzinfo) -> Line:
+    try:
+        moment = clock(line.time)
+        at = (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return Line(line.number, None, "the time is not written as in the rest of such files")
+    body: dict[str, Any] = {"measured_at": at.isoformat(), "unit": line.unit}
+    word = WORDS.get(line.value.strip().lower())
+    try:
+        value = LIMITS[word][line.unit] if word else float(line.value.strip().replace(",", "."))
+    except ValueError:
+        return Line(line.number, None, "the glucose value is not a number")
+    body |= {"value": value, "device": line.device.strip()[:255]}
+    return Line(line.number, {**body, "clipped": word} if word else body)
 
 
 def _column(header: Sequence[str], name: str) -> int:

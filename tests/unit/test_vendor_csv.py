@@ -11,7 +11,7 @@ import pytest
 from clinstream.sending import cgm as recordings
 from clinstream.sending.posting import Row
 from clinstream.sending.sent import Sent
-from producers import cgm
+from producers import cgm, vendor_csv
 from schemas.errors import OutOfRange, UserError
 from tests.support.steps import NOW
 
@@ -93,9 +93,32 @@ def test_libreview_days_are_read_as_the_file_writes_them(
     device = {"unit": "mmol/L", "device": "FreeStyle Libre 3"}
     assert rows == [
         {"measured_at": first, "value": 5.6, **device},
-        {"measured_at": second, "value": 2.2, "clipped": "low", **device},
         {"measured_at": second, "value": 22.2, "clipped": "high", **device},
     ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "taken"),
+    [
+        (["0,118,", "1,,121"], [(1, 118.0)]),  # the sensor's own series before a scan, in whichever order
+        (["1,,121", "0,118,"], [(2, 118.0)]),
+        (["0,118,", "0,118,"], [(2, 118.0)]),  # the same twice
+        (["1,,121", "1,,124", "1,,124"], [(3, 124.0)]),  # scans of one minute: the last
+        (["0,118,", "1,,121", "0,119,"], [(3, 119.0)]),
+        (["0,,", "1,,121"], [(1, None), (2, 121.0)]),  # what is no value does not stand in a scan's way
+        (["0,LO,", "1,,60"], [(1, 40.0)]),
+        (["2,,", "1,,121", "6,,"], [(2, 121.0)]),
+    ],
+)
+def test_one_minute_of_libreview_is_one_reading_by_the_type_of_its_records(
+    rows: list[str], taken: list[tuple[int, float | None]]
+) -> None:
+    """GL3: automatic and scan records of a minute, and repeats of either, are one row."""
+    head = "Device,Device Timestamp,Record Type,Historic Glucose mg/dL,Scan Glucose mg/dL\n"
+    text = head + "".join(f"FreeStyle Libre 2,31-03-2024 13:55,{row}\n" for row in rows)
+    later = "FreeStyle Libre 2,31-03-2024 13:56,1,,130\n"
+    found = [(line.number - 1, line.body and line.body["value"]) for line in vendor_csv.read(text + later) or ()]
+    assert found == [*taken, (len(rows) + 1, 130.0)]
 
 
 @pytest.mark.parametrize(
