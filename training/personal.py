@@ -62,10 +62,10 @@ async def fit(
 ) -> WearerModel | None:
     """Fits one wearer's vector to a version of the model and notes the attempt.
 
-    One that lowered the wearer's error is active from then on, and given to that version alone; where a vector of that
-    version is in force, it is on trial first (`end_trial`). What is in force stays so where the new one is not
-    deployed. None where somebody else fitted the wearer meanwhile. Raises DatabaseUnavailable, and ServerDown
-    or Overloaded when Triton does not say what everybody is told.
+    One that lowered the wearer's error is on trial (`end_trial`), the first as every other; deployed, it is given to
+    that version alone. What is in force stays so meanwhile, and where the new one is not deployed. None where somebody
+    else fitted the wearer meanwhile. Raises DatabaseUnavailable, and ServerDown or Overloaded when Triton does not say
+    what everybody is told.
     """
     now = clock.now()
     before = await models.of(wearer)
@@ -73,14 +73,12 @@ async def fit(
     found = await models.readings(wearer, now - SPAN)
     one = _series(wearer, found)
     fitted = await _fitted(one, inference, version)
-    refit = any(each.active and each.base_version == version for each in before)
-    outcome = "on trial" if refit and fitted.outcome == "deployed" else fitted.outcome
     made = WearerModel(
         number=number,
         version=f"{version.partition('.')[0]}.{number}.0",
         base_version=version,
-        outcome=outcome,
-        active=outcome == "deployed",
+        outcome=fitted.outcome,
+        active=False,
         vector=fitted.vector,
         trained_at=now,
         used_at=None,
@@ -104,8 +102,8 @@ async def fit(
 async def end_trial(models: Models, inference: Inference, wearer: Wearer) -> WearerModel | None:
     """Ends a wearer's trial once enough windows since the fit have met their truth: deployed, or rolled back.
 
-    Both vectors are computed for the same windows that came in after the fit, beside what is served: the wearer is
-    shown the one in force meanwhile. None where it is too early, or nothing is on trial. Raises as `fit`.
+    It and the one in force (where none is, what everybody is told) are computed for the same windows that came in after
+    the fit, beside what is served: the wearer is shown what was in force before. None where it is too early, or nothing is on trial. Raises as `fit`.
     """
     attempts = await models.of(wearer)
     trial = next((each for each in attempts if each.outcome == "on trial"), None)

@@ -103,8 +103,8 @@ def personalise(
 ) -> None:
     """Fit wearers' own vectors from their readings; one that does not lower the wearer's error is not used.
 
-    Each attempt ends as deployed, skipped: insufficient data, or rejected: no improvement; where a vector is in force,
-    a better one is on trial for six hours first, and deployed or rolled back: worse then.
+    Each attempt ends as on trial, skipped: insufficient data, or rejected: no improvement. A trial takes six hours of
+    readings: what is in force goes on answering, and the new one is deployed or rolled back: worse then.
 
     Examples: clinstream wearers personalise W-017 · clinstream wearers personalise --due
     """

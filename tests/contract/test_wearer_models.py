@@ -161,7 +161,7 @@ def at_night(since: datetime, days: float) -> list[NewReading]:
 
 
 async def test_the_trainer_fits_who_is_due_and_a_vector_that_fails_its_trial_is_rolled_back(database: Database) -> None:
-    """GL12, GL13: first readings, then a worse one on trial that nobody is shown, then one that is not worse."""
+    """GL12, GL13: the first on trial, then in force, then a worse one that nobody is shown, then one not worse."""
     models, began = database.wearer_models, SystemClock().now()
     await database.take(Taking(uuid4(), {MINE: None}, at_night(began - timedelta(days=5), 5), [], []))
 
@@ -170,23 +170,27 @@ async def test_the_trainer_fits_who_is_due_and_a_vector_that_fails_its_trial_is_
         work = refitting.Refitting(models, Flat(), FakeReleases({MINE[0]: "2.0.0"}), clock)
         return [each.outcome for each in await work.once()]
 
-    assert [await later(0.1), await later(0.1)] == [["deployed"], []]
+    assert [await later(0.1), await later(0.1)] == [["on trial"], []]
     (first,) = await models.of(MINE)
-    assert (first.hyperparameters["because"], first.active) == ("first readings", True)
-    stamp = (await database.windows([MINE]))[MINE].stamp
-    await database.take(Taking(uuid4(), {MINE: stamp}, at_night(began + timedelta(minutes=5), 2), [], []))
+    assert (first.hyperparameters["because"], first.active) == ("first readings", False)
+    before = (await database.windows([MINE]))[MINE]
+    assert before.own == Own(), "nobody is shown a first vector on trial"
+    await database.take(Taking(uuid4(), {MINE: before.stamp}, at_night(began + timedelta(minutes=5), 3), [], []))
+    assert await later(6) == []
+    assert await later(9) == ["deployed"]
+    assert (await database.windows([MINE]))[MINE].own == Own("2.0.0", tuple(first.vector))
 
     async def on_trial(number: int, vector: Sequence[float], hours: float) -> None:
         at = began + timedelta(hours=hours)
         tried = replace(made(number, "on trial"), active=False, vector=vector, trained_at=at)
         assert await models.add(MINE, tried)
 
-    await on_trial(2, (1.0, *([0.0] * 19)), 1)
-    assert await later(2) == []
-    assert await later(9) == ["rolled back: worse"]
-    await on_trial(3, first.vector, 10)
+    await on_trial(2, (1.0, *([0.0] * 19)), 10)
+    assert await later(11) == []
+    assert await later(18) == ["rolled back: worse"]
+    await on_trial(3, first.vector, 19)
     assert (await database.windows([MINE]))[MINE].own.vector == tuple(first.vector)
-    assert await later(18) == ["deployed"]
+    assert await later(27) == ["deployed"]
     found = [(each.number, each.outcome, each.active, len(each.vector)) for each in await models.of(MINE)]
     assert found == [
         (3, "deployed", True, 36),
@@ -206,9 +210,10 @@ async def test_two_trainers_note_one_attempt_and_one_that_dies_in_it_leaves_what
     both = [refitting.Refitting(models, Flat(), FakeReleases({MINE[0]: "2.0.0"}), clock) for _ in range(2)]
     noted = await asyncio.gather(*(each.once() for each in both))
     assert sum(len(each) for each in noted) == len(await models.of(MINE)) == 1
+    await models.add(MINE, made(2))
     before = (await database.windows([MINE]))[MINE]
     monkeypatch.setattr(wearer_models, "INSERT", text("SELECT 1 / (CAST(:number AS int) - CAST(:number AS int))"))
     with pytest.raises(DBAPIError):
-        await models.add(MINE, made(2))
-    assert [(each.number, each.active) for each in await models.of(MINE)] == [(1, True)]
+        await models.add(MINE, made(3))
+    assert [(each.number, each.active) for each in await models.of(MINE)] == [(2, True), (1, False)]
     assert (await database.windows([MINE]))[MINE] == before

@@ -25,14 +25,14 @@ def around(expected: np.ndarray, half: float = 20.0) -> np.ndarray:
     return np.stack([expected - half, expected, expected + half], axis=2)
 
 
-def test_what_a_wearer_does_differently_is_found_and_deployed() -> None:
+def test_what_a_wearer_does_differently_is_found_and_goes_on_trial() -> None:
     """GL2, GL23: truth that follows a vector gives that vector back, and its error falls."""
     rows, expected, times = windows(3000)
     noise = np.random.default_rng(1).normal(0, 5, expected.shape)
     truth = (expected + personal.correction(rows, MINE, times) + noise).astype(np.float32)
     truth[::7, 3] = np.nan
     found = personal.fit(rows, truth, around(expected), times)
-    assert found.outcome == "deployed"
+    assert found.outcome == "on trial"
     assert found.metrics["rmse_60_after"] < found.metrics["rmse_60_before"]
     bent, mine = personal.correction(rows, found.vector, times), personal.correction(rows, MINE, times)
     assert np.abs(bent - mine).mean() < 0.4 * np.abs(mine).mean()

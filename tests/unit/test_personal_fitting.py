@@ -28,6 +28,7 @@ class FakeModels:
     noted: list[WearerModel] = field(default_factory=list)
     everybody: list[Standing] = field(default_factory=list)
     breaks: str = ""
+    verdicts: list[Mapping[str, Any]] = field(default_factory=list)
 
     async def of(self, wearer: Wearer) -> list[WearerModel]:
         if wearer[0] == self.breaks:
@@ -42,17 +43,20 @@ class FakeModels:
         return [row for row in self.stored if row[0] >= since]
 
     async def end_trial(self, wearer: Wearer, number: int, outcome: str, metrics: Mapping[str, Any]) -> bool:
-        raise AssertionError("nothing is on trial")
+        assert self.noted[number - 1].outcome == "on trial"
+        self.noted[number - 1] = replace(self.noted[number - 1], outcome=outcome, active=outcome == "deployed")
+        self.verdicts.append(metrics)
+        return True
 
     async def standings(self, after: str, limit: int, enough: int) -> list[Standing]:
         return [each for each in self.everybody if each.wearer[0] > after][:limit]
 
 
-def days(many: int) -> list[tuple[datetime, float]]:
-    """A wearer whose glucose follows the time of day, every five minutes up to now."""
-    times = [NOW - timedelta(minutes=5 * place) for place in reversed(range(many * 288))]
+def days(many: float, until: datetime = NOW, swing: float = 60.0) -> list[tuple[datetime, float]]:
+    """A wearer whose glucose follows the time of day by so many mg/dL, every five minutes up to a time."""
+    times = [until - timedelta(minutes=5 * place) for place in reversed(range(int(many * 288)))]
     rng = np.random.default_rng(0)
-    return [(at, 150 + 60 * np.sin(2 * np.pi * at.timestamp() / 86_400) + rng.normal(0, 3)) for at in times]
+    return [(at, 150 + swing * np.sin(2 * np.pi * at.timestamp() / 86_400) + rng.normal(0, 3)) for at in times]
 
 
 async def test_a_wearer_with_days_of_a_habit_gets_a_vector_that_is_noted_with_its_origin() -> None:
@@ -60,7 +64,7 @@ async def test_a_wearer_with_days_of_a_habit_gets_a_vector_that_is_noted_with_it
     models, triton = FakeModels(days(14)), Flat()
     made = await personal.fit(models, triton, FakeClock(NOW.timestamp()), WEARER, "2.3.0")
     assert made is not None
-    assert (made.outcome, made.active, made.number, made.version) == ("deployed", True, 1, "2.1.0")
+    assert (made.outcome, made.active, made.number, made.version) == ("on trial", False, 1, "2.1.0")
     assert (made.base_version, triton.asked) == ("2.3.0", {"glucose-2_3_0"})
     assert (made.data_from, made.data_until) == (models.stored[0][0], models.stored[-1][0])
     assert made.readings == len(models.stored)
@@ -81,21 +85,40 @@ async def test_few_days_are_skipped_without_asking_the_model_and_the_next_attemp
     assert triton.rows == 0
 
 
-async def test_a_refit_is_on_trial_while_the_one_before_stays_in_force() -> None:
-    """GL13: better on the last fifth is not yet better for the wearer; another version's vector stands in no way."""
-    models, triton = FakeModels(days(14)), Flat()
-    first = await personal.fit(models, triton, FakeClock(NOW.timestamp()), WEARER, "2.3.0")
-    again = await personal.fit(models, triton, FakeClock(NOW.timestamp()), WEARER, "2.3.0", "new readings")
-    other = await personal.fit(models, triton, FakeClock(NOW.timestamp()), WEARER, "2.4.0", "another version")
+@pytest.mark.parametrize(("swing", "outcome"), [(60.0, "deployed"), (-60.0, "rolled back: worse")])
+async def test_a_first_vector_is_shown_to_nobody_before_readings_that_it_never_saw_speak_for_it(
+    swing: float, outcome: str
+) -> None:
+    """GL13: judged beside what everybody is told; a habit that ended with the fit never comes into force."""
+    models, triton, clock = FakeModels(days(14)), Flat(), FakeClock(NOW.timestamp())
+    made = await personal.fit(models, triton, clock, WEARER, "2.3.0", "first readings")
+    assert made is not None
+    assert not made.active
+    models.stored += days(0.2, NOW + timedelta(hours=5), swing)
+    assert await personal.end_trial(models, triton, WEARER) is None
+    assert models.noted == [made], "five hours are too few windows with a truth"
+    models.stored = [*days(14), *days(0.5, NOW + timedelta(hours=12), swing)]
+    ended = await personal.end_trial(models, triton, WEARER)
+    assert ended is not None
+    assert models.noted == [ended]
+    assert (ended.outcome, ended.active) == (outcome, outcome == "deployed")
+    (figures,) = models.verdicts
+    assert figures["trial_windows"] >= personal.TRIAL_WINDOWS
+    assert (figures["trial_rmse_60_after"] < figures["trial_rmse_60_before"]) is ended.active
+    assert await personal.end_trial(models, triton, WEARER) is None, "nothing is on trial any more"
+
+
+async def test_what_is_in_force_stays_so_while_the_next_is_on_trial() -> None:
+    """GL13: better on the last fifth is not yet better for the wearer, whichever version it is for."""
+    models, triton, clock = FakeModels(days(14)), Flat(), FakeClock(NOW.timestamp())
+    first = await personal.fit(models, triton, clock, WEARER, "2.3.0")
     assert first is not None
-    assert again is not None
-    assert other is not None
-    assert [(each.outcome, each.active) for each in (first, again, other)] == [
-        ("deployed", True),
-        ("on trial", False),
-        ("deployed", True),
-    ]
-    assert again.hyperparameters["because"] == "new readings"
+    models.noted = [replace(first, outcome="deployed", active=True)]
+    for version, why in (("2.3.0", "new readings"), ("2.4.0", "another version")):
+        made = await personal.fit(models, triton, clock, WEARER, version, why)
+        assert made is not None
+        assert (made.outcome, made.active, made.hyperparameters["because"]) == ("on trial", False, why)
+    assert [each.active for each in models.noted] == [True, False, False]
 
 
 def standing(**changes: Any) -> Standing:

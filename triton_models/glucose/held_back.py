@@ -93,12 +93,12 @@ def main() -> None:
     asked.add_argument("data", type=Path)
     given = asked.parse_args()
     everyone = list(people(given.data, Path(__file__).parent / "glucose.onnx"))
-    print("| fitted on | deployed | rejected | skipped | 30 min | 60 min | 120 min |")
+    print("| fitted on | on trial | rejected | skipped | 30 min | 60 min | 120 min |")
     print("|---|---|---|---|---|---|---|")
     last = None
     for name, days in DAYS.items():
         last = judged(everyone, days)
-        kinds = [sum(each.startswith(kind) for each in last.outcomes) for kind in ("deployed", "rejected", "skipped")]
+        kinds = [sum(each.startswith(kind) for each in last.outcomes) for kind in ("on trial", "rejected", "skipped")]
         cells = [_shown(_ratio(last, HORIZONS_MINUTES.index(minutes))) for minutes in SHOWN]
         print(f"| {name} | {' | '.join(map(str, kinds))} | {' | '.join(cells)} |")
     assert last is not None

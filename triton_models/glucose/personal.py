@@ -16,7 +16,7 @@ from triton_models.glucose.preprocess import DAY_S, PERSONAL, SLOTS, TIMES_OF_DA
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
-Outcome = Literal["deployed", "skipped: insufficient data", "rejected: no improvement"]
+Outcome = Literal["on trial", "skipped: insufficient data", "rejected: no improvement"]
 
 # Figures of a window: a constant, level, slopes of the last two quarters of an hour, distance from the last hour's and
 # from the last three hours' mean. As columns of 36 slots and a constant, so that the served graph is one product. What
@@ -34,7 +34,7 @@ ENDS_HOLD, ENDS_LEAST, ENDS_MOST = 30.0, 0.5, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A vector (empty unless deployed) with its outcome; errors are mg/dL at 60 minutes on the judged windows."""
+    """A vector (empty unless on trial) with its outcome; errors are mg/dL at 60 minutes on the judged windows."""
 
     outcome: Outcome
     vector: tuple[float, ...]
@@ -74,7 +74,7 @@ def fit(rows: Rows, truth: Rows, said: Rows, times_s: Floats) -> Fitted:
     `rows` [n, >= 36] as prepared, `truth` mg/dL [n, horizons] (NaN: unknown), `said` [n, horizons, 3] as the model says
     it to everybody. The last fifth judges: a correction that does not lower the error there is left at zero, ends of
     the interval by the time of day that do not make it better (its score) are left at one, and where neither helps
-    nothing is deployed. What is deployed is fitted on all windows.
+    nothing goes on trial. What does is fitted on all windows.
     """
     expected = said[:, :, 1]
     cut = int(len(rows) * (1 - JUDGED_SHARE))
@@ -106,7 +106,7 @@ def fit(rows: Rows, truth: Rows, said: Rows, times_s: Floats) -> Fitted:
     if moves:
         moved = _ends(truth, said, correction(rows, vector, times_s), times_s)
     whole = np.concatenate([vector, moved.ravel()])
-    return Fitted("deployed", tuple(round(float(value), 5) for value in whole), len(rows), metrics)
+    return Fitted("on trial", tuple(round(float(value), 5) for value in whole), len(rows), metrics)
 
 
 def ends(vector: Sequence[float], times_s: Floats) -> Floats:
