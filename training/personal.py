@@ -103,7 +103,8 @@ async def end_trial(models: Models, inference: Inference, wearer: Wearer) -> Wea
     """Ends a wearer's trial once enough windows since the fit have met their truth: deployed, or rolled back.
 
     It and the one in force (where none is, what everybody is told) are computed for the same windows that came in after
-    the fit, beside what is served: the wearer is shown what was in force before. None where it is too early, or nothing is on trial. Raises as `fit`.
+    the fit, beside what is served: the wearer is shown what was in force before. None where it is too early, or nothing
+    is on trial. Raises as `fit`.
     """
     attempts = await models.of(wearer)
     trial = next((each for each in attempts if each.outcome == "on trial"), None)

@@ -105,6 +105,21 @@ def test_the_ends_hold_a_twentieth_beyond_each_at_every_time_of_day() -> None:
     assert (personal.ends(found.vector[:VECTOR], times) == 1).all(), "an earlier vector leaves the ends as they were"
 
 
+def test_a_calm_time_between_wild_ones_keeps_no_wider_an_interval_than_it_needs() -> None:
+    """GL6: the ends go over evenly between times of day, and hold nine of ten as they are applied."""
+    rows, expected, times = windows(24_000)
+    hours = times % 86_400 / 3600
+    spread = np.where((hours >= 3) & (hours < 6), 9.0, 14.0)[:, None]
+    noise = np.random.default_rng(4).normal(0, 1, expected.shape) * spread
+    truth, half = (expected + noise).astype(np.float32), len(rows) // 2
+    found = personal.fit(rows[:half], truth[:half], around(expected)[:half], times[:half])
+    late, factors = slice(half, None), personal.ends(found.vector, times[half:])
+    inside = np.abs(truth[late] - expected[late]) <= 20 * factors[:, 1:]
+    for start in range(0, 24, 3):
+        here = (hours[late] >= start) & (hours[late] < start + 3)
+        assert abs(inside[here].mean() - 0.9) < 0.02, start
+
+
 def test_a_finding_gets_the_wearers_own_ends_and_keeps_its_middle() -> None:
     """GL6: within what sensors report, and nothing is moved for whoever has no such numbers."""
     served = {"forecast": np.array([[[100.0, 150.0, 250.0]] * 8, [[42.0, 45.0, 480.0]] * 8])}

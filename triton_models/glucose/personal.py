@@ -28,8 +28,9 @@ LEVEL, LEVEL_SPREAD, SLOPE_SPREAD, CHANGE_SPREAD = 150.0, 60.0, 20.0, 40.0
 LEAST_WINDOWS, HOLD, JUDGED_SHARE, APART = 500, 1000.0, 0.2, 12
 LEAST_GAIN = 0.002
 READINGS_BETWEEN_FITS = 100
-# How strongly the ends are held to where the model puts them, in windows, and how far they may be moved at most.
-ENDS_HOLD, ENDS_LEAST, ENDS_MOST = 30.0, 0.5, 2.0
+# How strongly the ends are held to where the model puts them, in windows, how far they may be moved at most, and how
+# often they are measured anew as they are applied.
+ENDS_HOLD, ENDS_LEAST, ENDS_MOST, ENDS_PASSES = 30.0, 0.5, 2.0, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,20 +141,28 @@ def _score(truth: Rows, said: Floats) -> float:
 
 
 def _ends(truth: Rows, said: Rows, added: Floats, times_s: Floats) -> Floats:
-    """Factors [2, times of day] with which a twentieth of the truths lies beyond each end (split conformal)."""
+    """Factors [2, times of day] with which a twentieth of the truths lies beyond each end (split conformal).
+
+    What is applied goes over evenly between the times, so that the calmest time would keep too wide an interval and the
+    wildest too narrow a one: each pass corrects what the factors of the one before, so applied, still miss.
+    """
     low, middle, high = np.moveaxis(said.astype(np.float64), 2, 0)
     off = truth - (middle + added)
     beyond = (-off / np.maximum(middle - low, 1e-3), off / np.maximum(high - middle, 1e-3))
     place = (times_s % DAY_S / DAY_S * TIMES_OF_DAY).astype(np.int64)
-    found = np.ones((2, TIMES_OF_DAY))
-    for at in range(TIMES_OF_DAY):
-        here = place == at
-        for end, scores in enumerate(beyond):
-            known = scores[here][np.isfinite(scores[here])]
-            if len(known):
-                measured, many = np.quantile(known, 1 - (1 - COVERAGE) / 2), np.count_nonzero(here)
-                found[end, at] = (many * measured + ENDS_HOLD) / (many + ENDS_HOLD)
-    return np.clip(found, ENDS_LEAST, ENDS_MOST)
+    found, applied = np.ones((2, TIMES_OF_DAY)), np.ones((len(times_s), 2))
+    for _ in range(ENDS_PASSES):
+        for at in range(TIMES_OF_DAY):
+            here = place == at
+            for end, scores in enumerate(beyond):
+                missed = scores[here] / applied[here, end, None]
+                known = missed[np.isfinite(missed)]
+                if len(known):
+                    measured, many = np.quantile(known, 1 - (1 - COVERAGE) / 2), np.count_nonzero(here)
+                    found[end, at] *= (many * measured + ENDS_HOLD) / (many + ENDS_HOLD)
+        found = np.clip(found, ENDS_LEAST, ENDS_MOST)
+        applied = ends([*([0.0] * VECTOR), *found.ravel().tolist()], times_s)
+    return found
 
 
 def verdict(
