@@ -89,7 +89,7 @@ def known_variables() -> set[str]:
 
 
 def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, settings_room._Section)
+    return isinstance(kind, type) and issubclass(kind, settings_room.Section)
 
 
 @pytest.mark.parametrize("name", sorted({*OURS, *HELPERS}))

@@ -1,0 +1,71 @@
+"""What the database takes and gives, as plain records; no SQL and no connection."""
+
+from adapters.database.records.exports import Export, ExportAction, ExportState
+from adapters.database.records.images import Followable, ImageIdentity, StoredImage
+from adapters.database.records.readings import (
+    NOTHING_OWN,
+    DaySums,
+    MetricsRow,
+    NewReading,
+    Own,
+    PlainReading,
+    StoredReading,
+    Taking,
+    Wearer,
+    Window,
+    WindowsMoved,
+)
+from adapters.database.records.releases import Correction, Order, Release, Run, RunState, State, Version
+from adapters.database.records.results import (
+    Key,
+    Recorded,
+    Refusal,
+    ResultFilter,
+    Shown,
+    StoredOutcome,
+    StoredResult,
+    Told,
+    Visible,
+    Withdrawal,
+)
+from adapters.database.records.trails import AuditEntry, OutboxRow, Trail
+
+__all__ = [
+    "NOTHING_OWN",
+    "AuditEntry",
+    "Correction",
+    "DaySums",
+    "Export",
+    "ExportAction",
+    "ExportState",
+    "Followable",
+    "ImageIdentity",
+    "Key",
+    "MetricsRow",
+    "NewReading",
+    "Order",
+    "OutboxRow",
+    "Own",
+    "PlainReading",
+    "Recorded",
+    "Refusal",
+    "Release",
+    "ResultFilter",
+    "Run",
+    "RunState",
+    "Shown",
+    "State",
+    "StoredImage",
+    "StoredOutcome",
+    "StoredReading",
+    "StoredResult",
+    "Taking",
+    "Told",
+    "Trail",
+    "Version",
+    "Visible",
+    "Wearer",
+    "Window",
+    "WindowsMoved",
+    "Withdrawal",
+]
