@@ -1,0 +1,45 @@
+"""Readings of wearers, their windows, and the credentials of those who upload them."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from adapters.database import readings, wearers
+from adapters.database.calls.base import Calls
+from adapters.database.records import Recorded, StoredReading, Taking, Wearer, Window
+from adapters.wearers import Credential
+
+
+class Wearers(Calls):
+    """Readings of wearers, their windows, and the credentials of those who upload them."""
+
+    async def windows(self, asked: Sequence[Wearer]) -> dict[Wearer, Window]:
+        """The windows of these wearers as they stand; an empty one without stamp where nothing is stored."""
+        if not asked:
+            return {}
+        return await self._transactions.run(lambda c: readings.windows(c, asked, self._clock.now()))
+
+    async def readings_at(self, places: Sequence[tuple[Wearer, int]]) -> list[StoredReading]:
+        """Every stored content of these (wearer, sensor time in milliseconds)."""
+        if not places:
+            return []
+        return await self._transactions.run(lambda c: readings.at(c, places))
+
+    async def take(self, taking: Taking) -> list[Recorded]:
+        """Stores readings with their answers and outcomes; one `Recorded` an answer, in order.
+
+        Raises WindowsMoved, with nothing written, when a stamp is not the present one of its wearer.
+        """
+        return await self._transactions.run(lambda c: readings.take(c, taking, self._clock.now()))
+
+    async def credentials(self, *, revoked: bool = False) -> list[Credential]:
+        """The credentials of uploaders, oldest first; with `revoked` also those that open nothing any more."""
+        return await self._transactions.run(lambda c: wearers.every(c, revoked=revoked))
+
+    async def add_credential(self, credential: Credential, *, by_whom: str) -> None:
+        """Stores a new credential, audited."""
+        await self._transactions.run(lambda c: wearers.add(c, credential, by_whom=by_whom))
+
+    async def revoke_credentials(self, ids: Sequence[UUID], *, by_whom: str) -> list[UUID]:
+        """Revokes these credentials, audited; those that were not revoked before."""
+        now = self._clock.now()
+        return await self._transactions.run(lambda c: wearers.revoke(c, ids, by_whom=by_whom, now=now))
