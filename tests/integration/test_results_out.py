@@ -4,11 +4,9 @@ import asyncio
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
 
 import pydicom
 import pytest
@@ -20,38 +18,26 @@ import triton_models
 from adapters import bootstrap, dicom_reading, topics_admin
 from adapters.bootstrap import Services
 from adapters.clock import SystemClock
-from adapters.database import Export, ImageIdentity, Rules
-from adapters.database.instances import Instance
-from adapters.database.studies import Arrived
-from adapters.kafka import Message
-from adapters.pixels import blob_uri
-from adapters.receivers import open_receiver
-from adapters.settings import Destination, ExportSettings, Settings
+from adapters.settings import ExportSettings, Settings
 from clinstream import leaving
-from consumers import app, assessing, pipelines, route
+from consumers import assessing, pipelines, route
 from consumers.outcomes import Decide, Publish
 from consumers.overrides import Overrides
 from consumers.prepare import Prepare
-from consumers.process import ConsumerProcess
 from consumers.relay import Relay
 from consumers.studies import Studies
 from producers import store_request
 from producers.store_request import StoreRequest
 from schemas import envelope, ids, topics
-from schemas.errors import ReceiverAway
 from schemas.events import (
-    Base,
     ImageObserved,
     OutcomeDecided,
-    Region,
     ResultAmended,
-    ResultAssessed,
-    ResultPublished,
     ResultWithdrawn,
 )
-from schemas.studies import Quiet
 from tests.support import results_out, steps
 from tests.support.doors import KEY, Doors, doors_of, log_of
+from tests.support.results_leaving import amend, exporting, over, say, stored, visible
 from tests.support.results_out import SECONDS, Pacs, chest, chest_result
 
 CARDS = [model.card for model in triton_models.discover().values()]
@@ -79,122 +65,6 @@ async def services(
     await asyncio.to_thread(topics_admin.ensure_topics, settings, [card.name for card in CARDS])
     async with bootstrap.services(settings, pipelines.PIPELINES["exports"].needs) as found:
         yield found
-
-
-@asynccontextmanager
-async def exporting(services: Services) -> AsyncIterator[None]:
-    """The process `exports`, in this process."""
-    pipeline, stop = pipelines.PIPELINES["exports"], asyncio.Event()
-    assert pipeline.beside is not None
-    step = pipeline.build(services.settings, services, "exports")
-    loop = app.Loop(ConsumerProcess("exports", 0, services.settings), step, services, {})
-    reading = asyncio.ensure_future(loop.run(stop))
-    sending = asyncio.ensure_future(pipeline.beside(services.settings, services)())
-    try:
-        yield
-    finally:
-        stop.set()
-        sending.cancel()
-        await asyncio.wait_for(reading, SECONDS)
-
-
-async def visible(
-    services: Services,
-    result: ResultPublished,
-    image: bytes,
-    destinations: tuple[str, ...] | None = None,
-    study: str = "",
-) -> None:
-    """The result is visible and its image is stored, in a study of its own, routed to these destinations."""
-    await services.database.record([result.answer])
-    await stored(services, result, image, destinations, study)
-
-
-async def stored(
-    services: Services,
-    result: ResultPublished,
-    image: bytes,
-    destinations: tuple[str, ...] | None = None,
-    study: str = "",
-) -> None:
-    """The image is stored and prepared, and its sender is done with the study."""
-    uri = blob_uri("pixels", ids.sha256_hex(image))
-    await services.store.put(uri, image, durable=False)
-    answer = result.answer
-    identity = ImageIdentity(
-        event_id=answer.event_id,
-        object_id=answer.object_id,
-        subject_id=answer.subject_id,
-        study_id=study or f"stu-{answer.object_id}",
-        blob_uri=uri,
-        modality="DX",
-        destinations=destinations,
-        observed_at=datetime.fromtimestamp(answer.hops["observed"], UTC),
-    )
-    await services.database.note_images([identity])
-    await closed(services, identity)
-
-
-async def closed(services: Services, image: ImageIdentity) -> None:
-    """The ledger has the image and closes the study."""
-    assert image.observed_at is not None
-    header = Instance(
-        event_id=image.event_id,
-        study_id=image.study_id,
-        subject_id=image.subject_id,
-        study_instance_uid="1.2.3",
-        series_instance_uid="1.2.3.4",
-        sop_instance_uid=image.object_id,
-        sop_class_uid=results_out.DX,
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
-        modality="DX",
-        patient_id="",
-        patient_name="",
-        accession_number="",
-        study_date="",
-        blob_uri=image.blob_uri,
-        size_bytes=1,
-        attributes={},
-        observed_at=image.observed_at,
-    )
-    arrived = Arrived(image.study_id, "MODALITY", image.object_id, image.event_id, image.observed_at)
-    await services.database.archive.take([header], [arrived], [], Quiet(0.0, 0.0))
-
-
-async def amend(services: Services, result: ResultPublished, label: str) -> None:
-    """A clinician says something else of a result."""
-    said = ResultAssessed(
-        override_id=uuid4(),
-        result_id=result.result_id,
-        clinician_id="c",
-        verdict="rejected",
-        label=label,
-        assessed_at=datetime.now(UTC),
-    )
-    rules = {result.task: Rules(("normal", "pneumonia"), 500)}
-    (assessed,) = await services.database.assess([said], rules)
-    assert not assessed.problem
-
-
-async def say(services: Services, event: Base, id: str) -> None:
-    """Onto the topic that subscribers read."""
-    result = event
-    assert isinstance(result, ResultPublished | ResultAmended | ResultWithdrawn)
-    headers, value = envelope.pack(
-        event, id=id, source="test", subject=result.subject_id, time=datetime.now(UTC), extensions={}
-    )
-    topic = topics.results_topic(result.task)
-    await services.publisher.publish_many([Message(topic, result.subject_id.encode(), headers, value)])
-
-
-async def over(services: Services, result: UUID | None, rows: int) -> list[Export]:
-    """The rows of a result (of all where none is named), oldest first, once there are so many and none waits."""
-    async with asyncio.timeout(SECONDS):
-        while True:
-            found = await services.database.exports(result=result)
-            if len(found) == rows and all(row.state != "waiting" for row in found):
-                return found[::-1]
-            await asyncio.sleep(0.1)
 
 
 async def test_a_result_its_correction_and_its_withdrawal_reach_the_pacs_once(services: Services, pacs: Pacs) -> None:
@@ -321,39 +191,6 @@ def claimed(file: bytes) -> list[route.Claim]:
     assert verdict.answer.status == store_request.ACCEPTED
     event = envelope.read(ImageObserved, verdict.message.value)
     return route.route(CARDS, opened.header, event)
-
-
-# pynetdicom forgets to close the socket of a connection that was refused.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_node_without_queries_is_sent_to_and_believed_and_one_that_is_gone_is_told_from_it(tmp_path: Path) -> None:
-    """CC20: DCMTK's storescp keeps what it gets; its files are ours, byte for byte in what they say."""
-    from consumers.exporting import account, package
-
-    port = results_out.free_port()
-    there = Destination(host="127.0.0.1", port=port, ae_title="ANY")
-    node = open_receiver(there)
-    with pytest.raises(ReceiverAway):
-        node.probe()
-    assert leaving.probe(there) == "it does not answer"
-    process = subprocess.Popen([results_out.program("storescp"), "-od", str(tmp_path), str(port)])
-    try:
-        end = time.monotonic() + SECONDS
-        while leaving.probe(there):
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        region = Region(score=0.5, outline=((0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.0, 0.5)))
-        told = account.of_result(chest_result(9, regions=(region,)), None)
-        parcel = package.told(told, chest(9), presentation_state=True)
-        receipt = node.deliver(parcel)
-        assert (receipt.confirmed, receipt.note) == (False, "it takes no queries")
-    finally:
-        process.terminate()
-        process.wait(SECONDS)
-    kept = [dicom_reading.open_dicom(path.read_bytes()).dataset for path in tmp_path.iterdir()]
-    assert {str(each.SOPInstanceUID) for each in kept} == set(receipt.ids)
-    assert sorted(each.Modality for each in kept) == ["OT", "PR", "SR"]
-    assert {str(each.PatientName) for each in kept} == {"Doe^Jane"}
-    assert {str(each.IssuerOfPatientID) for each in kept} == {"HOSPITAL"}
 
 
 def read(file: bytes) -> pydicom.Dataset:
