@@ -23,6 +23,8 @@ COLOUR_SHARE: Final = 0.02
 STEP: Final = 50
 DRAWN_SHARE: Final = 0.25
 """Share of hard steps among all changes of grey along a row: letters are 0.4 and more, radiographs at most 0.17."""
+BLANK: Final = 8
+"""Greys that anything at all in a picture is apart; JPEG noise on one grey stays below."""
 A_CHEST: Final = 5.0
 """How much more like a whole chest than like anything else a picture is that no model of limbs is meant for."""
 
@@ -86,7 +88,7 @@ def fault(image: DecodedImage, shown: Grey8, shows: Shows) -> Fault | None:
     if image.stored.ndim == 3 and is_coloured(image):
         return Fault("not_radiograph", "the picture is in colour, a radiograph has greys only")
     picture = inside(sample(shown))
-    return _drawn(picture) or _exposure(picture, LIMITS[shows]) or _part(picture, shows)
+    return _blank(picture) or _drawn(picture) or _exposure(picture, LIMITS[shows]) or _part(picture, shows)
 
 
 def sample(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -100,6 +102,11 @@ def is_coloured(image: DecodedImage) -> bool:
     pixels = sample(image.stored)
     spread = pixels.max(axis=2).astype(np.float32) - pixels.min(axis=2).astype(np.float32)
     return bool((spread * (255.0 / (2**image.bits_stored - 1)) > COLOURED).mean() > COLOUR_SHARE)
+
+
+def _blank(picture: Grey8) -> Fault | None:
+    shown = int(np.ptp(picture)) >= BLANK
+    return None if shown else Fault("blank", "the picture shows nothing: all of it is one grey")
 
 
 def _drawn(picture: Grey8) -> Fault | None:

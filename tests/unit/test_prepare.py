@@ -200,7 +200,7 @@ async def test_a_picture_that_is_not_what_the_card_shows_is_refused_with_a_code(
         (await lane.run(lane.observed(dicom(PixelData=bytes(256)))))[0], key=lambda one: isinstance(one, Publish)
     )
     outcome = refused.outcome
-    assert (outcome.task, outcome.fate, outcome.code) == ("toy_chest", "refused", "underexposed")
+    assert (outcome.task, outcome.fate, outcome.code) == ("toy_chest", "refused", "blank")
     assert outcome.reason.startswith("image quality: ")
     assert outcome.content == publish.event.content
 
