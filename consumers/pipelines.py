@@ -179,6 +179,7 @@ def quiet_of(settings: Settings) -> Quiet:
 async def beside(settings: Settings, services: Services) -> None:
     """The background work of the process `loop`, which reads no topic; ends by cancellation."""
     from consumers.glucose_metrics import GlucoseMetrics, load_a_core
+    from consumers.journal_keeping import JournalKeeping
     from consumers.relay import Relay
     from consumers.study_watch import StudyWatch
 
@@ -188,7 +189,8 @@ async def beside(settings: Settings, services: Services) -> None:
         services.database.glucose, services.publisher, services.clock, every_s=every_s, load=load_a_core
     )
     watch = StudyWatch(services.database.archive, quiet_of(settings), services.clock)
-    await asyncio.gather(relay.run(), metrics.run(), watch.run())
+    journal = JournalKeeping(services.database, settings.doors.journal_days, services.clock)
+    await asyncio.gather(relay.run(), metrics.run(), watch.run(), journal.run())
 
 
 async def predictions(settings: Settings, services: Services) -> None:

@@ -76,6 +76,10 @@ SELECT = text(
     "ORDER BY began_at DESC, association_id LIMIT :limit"
 )
 
+# door-journal-prune: see the function; services cannot delete otherwise.
+PRUNE = text("SELECT prune_door_journal(:before, :most)")
+MOST = 5_000
+
 
 async def add(connection: AsyncConnection, entries: Sequence[DoorEntry]) -> None:
     """Stores entries; one that is there already stays as it is."""
@@ -86,6 +90,11 @@ async def entries(connection: AsyncConnection, wanted: DoorFilter) -> list[DoorE
     """Entries, newest first."""
     values = {"since": wanted.since, "sender": wanted.sender, "refused": wanted.refused, "limit": wanted.limit}
     return [DoorEntry(*row) for row in await connection.execute(SELECT, values)]
+
+
+async def prune(connection: AsyncConnection, before: datetime) -> int:
+    """Deletes the oldest entries that began before a time, at most 5,000 and none of the last day; how many."""
+    return int((await connection.execute(PRUNE, {"before": before, "most": MOST})).scalar_one())
 
 
 def _counts(counts: Mapping[str, int]) -> str:

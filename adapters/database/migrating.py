@@ -59,6 +59,7 @@ PRIVILEGES = {
     "study_reports": "SELECT, INSERT, UPDATE",
     "door_journal": "SELECT, INSERT",
 }
+FUNCTIONS = ("prune_door_journal(timestamptz, integer)",)
 
 
 def migrate(settings: Settings) -> str:
@@ -165,4 +166,6 @@ async def _grant(connection: AsyncConnection, role: str) -> None:
     await connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {name}"))
     for table, privileges in PRIVILEGES.items():
         await connection.execute(text(f"GRANT {privileges} ON {table} TO {name}"))
+    for function in FUNCTIONS:
+        await connection.execute(text(f"GRANT EXECUTE ON FUNCTION {function} TO {name}"))
     await connection.execute(text(f"GRANT SELECT ON alembic_version TO {name}"))

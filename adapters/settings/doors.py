@@ -54,6 +54,7 @@ class DoorSettings(Section):
     commitment_peers: dict[str, str] = Field(
         default_factory=dict, description="JSON, calling AE title to host:port that takes its commitment reports"
     )
+    journal_days: int = Field(default=90, ge=1, description="days that the journal of associations is kept")
     ack_deadline_s: float = Field(default=10.0, gt=0, description="seconds for the broker's ack, then 'try again'")
     disk_watermark_bytes: int = Field(
         default=1 << 30, ge=0, description="free bytes on the state's file system below which doors refuse"

@@ -1,5 +1,6 @@
 """The table of the doors' journal on a real PostgreSQL (CC14, CC28)."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -8,9 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from adapters.clock import SystemClock
-from adapters.database import Database, DoorEntry, DoorFilter
+from adapters.database import Database, DoorEntry, DoorFilter, door_journal
 from adapters.database.engine import make_engine
 from adapters.settings import Settings
+from consumers.journal_keeping import JournalKeeping
 
 THEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -44,6 +46,29 @@ async def test_entries_come_back_as_they_were_newest_first_and_once(fresh_databa
         assert await database.associations(DoorFilter(refused=True)) == [third, first]
         assert await database.associations(DoorFilter(sender="CT1", limit=1)) == [third]
         assert await database.associations(DoorFilter(since=THEN + timedelta(minutes=2))) == [third]
+    finally:
+        await database.close()
+
+
+async def test_old_entries_go_the_oldest_first_and_the_last_day_stays_whatever_is_asked(
+    fresh_database: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CC28: by the age that the setting says, some at a time, through the one way that the services have."""
+    monkeypatch.setattr(door_journal, "MOST", 2)
+    now = SystemClock().now()
+    ages = [400, 200, 91, 89, 2, 0]
+    aged = [replace(entry(0), began_at=now - timedelta(days=days, hours=1)) for days in ages]
+    database = Database.open(fresh_database, SystemClock())
+    try:
+        await database.note_associations(aged)
+        assert await database.prune_journal(timedelta(days=150)) == 2
+        assert await JournalKeeping(database, 90, SystemClock()).once() == 1
+        assert await JournalKeeping(database, 90, SystemClock()).once() == 0
+        kept = await database.associations(DoorFilter())
+        assert [each.association_id for each in kept] == [each.association_id for each in aged[:2:-1]]
+        assert await database.prune_journal(-timedelta(days=30)) == 2
+        assert await database.prune_journal(-timedelta(days=30)) == 0
+        assert [each.association_id for each in await database.associations(DoorFilter())] == [aged[-1].association_id]
     finally:
         await database.close()
 

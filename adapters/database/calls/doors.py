@@ -1,6 +1,7 @@
 """Whose images came in, looked up under audit, and what happened at the doors."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from adapters.database import door_journal, identities
 from adapters.database.calls.base import Calls
@@ -27,3 +28,7 @@ class Doors(Calls):
     async def associations(self, wanted: DoorFilter) -> list[DoorEntry]:
         """What happened at the doors, newest first."""
         return await self._transactions.run(lambda c: door_journal.entries(c, wanted))
+
+    async def prune_journal(self, age: timedelta) -> int:
+        """Deletes some of the journal's entries older than that, the oldest first; how many (0: none is left)."""
+        return await self._transactions.run(lambda c: door_journal.prune(c, self._clock.now() - age))
