@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from adapters import pixels
 from adapters.clock import SystemClock
 from adapters.database import Database
+from adapters.database.studies import Arrived
 from adapters.settings import Settings, pseudonym_key
 from clinstream.reconciliation import log
 from clinstream.reconciliation.replay import chunks
@@ -24,10 +25,14 @@ def restudy(settings: Settings, tell: Callable[[int], None]) -> int:
 
     Raises BrokerUnavailable, DatabaseUnavailable, StoreUnavailable.
     """
-    return asyncio.run(_restudy(settings, tell))
+    return asyncio.run(again(settings, tell))
 
 
-async def _restudy(settings: Settings, tell: Callable[[int], None]) -> int:
+async def again(settings: Settings, tell: Callable[[int], None], *, absent_only: bool = False) -> int:
+    """As `restudy`; with `absent_only` only those that the ledger lacks are opened and counted.
+
+    What only the index of headers or the rejections lack is not found then.
+    """
     database, store = Database.open(settings, SystemClock()), pixels.open_store(settings.store_url, settings.store)
     read = 0
     try:
@@ -35,8 +40,13 @@ async def _restudy(settings: Settings, tell: Callable[[int], None]) -> int:
             key, quiet = pseudonym_key(settings), quiet_of(settings)
             step = Studies(store=store, archive=database.archive, decoders=decoders, quiet=quiet, key=key)
             for records in chunks(log.read(settings.kafka, [topics.OBSERVED_DICOM]), CHUNK):
-                await step.note([event for record in records if (event := _event(record))])
-                read += len(records)
+                events = [event for record in records if (event := _event(record)) and not event.simulated]
+                if absent_only:
+                    there = await database.archive.noted([_arrived(event) for event in events])
+                    events = [event for event in events if event.event_id not in there]
+                if events:
+                    await step.note(events)
+                read += len(events) if absent_only else len(records)
                 tell(read)
     finally:
         await store.close()
@@ -50,3 +60,7 @@ def _event(record: log.LogRecord) -> ImageObserved | None:
     except RejectedInput:
         return None
     return event if isinstance(event, ImageObserved) else None
+
+
+def _arrived(event: ImageObserved) -> Arrived:
+    return Arrived(event.study_id, event.sender, event.object_id, event.event_id, event.observed_at)

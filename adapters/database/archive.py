@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -48,6 +49,10 @@ class Archive:
                 await rejections.apply(connection, now)
 
         await self._transactions.run(work)
+
+    async def noted(self, objects: Sequence[Arrived]) -> set[UUID]:
+        """The events of these objects that the ledger has."""
+        return await self._transactions.run(lambda c: studies.noted(c, objects))
 
     async def withdraw_rejected(self) -> int:
         """Withdraws results that appeared after their object was rejected; returns how many."""

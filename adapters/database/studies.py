@@ -70,7 +70,8 @@ BEGIN = text(
 )
 LOCK = text(f"{LINE} JOIN ({KEYS}) AS k USING (study_id, sender) ORDER BY l.study_id, l.sender FOR UPDATE OF l")
 KNOWN = text(
-    "SELECT study_id, sender, object_id, event_id FROM study_objects WHERE event_id = ANY(CAST(:events AS uuid[]))"
+    "SELECT study_id, sender, object_id, event_id FROM study_objects "
+    "WHERE study_id = ANY(CAST(:studies AS text[])) AND event_id = ANY(CAST(:events AS uuid[]))"
 )
 ADD = text(
     "INSERT INTO study_objects (study_id, sender, object_id, event_id, revision) SELECT * FROM unnest("
@@ -101,13 +102,18 @@ PLACES_OF = text(
 )
 
 
+async def noted(connection: AsyncConnection, objects: Sequence[Arrived]) -> set[UUID]:
+    """The events of these objects that the ledger has."""
+    return {row.event_id for row in await connection.execute(KNOWN, _which(objects))}
+
+
 async def arrived(connection: AsyncConnection, objects: Sequence[Arrived], quiet: Quiet, now: datetime) -> None:
     """Enters objects; one that is there already changes nothing, so that a redelivery is harmless."""
     places = sorted({(each.study_id, each.sender) for each in objects})
     if not places:
         return
     before = await _locked(connection, places, now)
-    rows = await connection.execute(KNOWN, {"events": [each.event_id for each in objects]})
+    rows = await connection.execute(KNOWN, _which(objects))
     known = {(row.study_id, row.sender, row.object_id, row.event_id) for row in rows}
     new: dict[Place, list[Arrived]] = defaultdict(list)
     for each in objects:
@@ -176,6 +182,12 @@ async def studies_of(connection: AsyncConnection, sender: str, objects: Sequence
     for row in await connection.execute(PLACES_OF, {"sender": sender, "objects": list(objects)}):
         found[row.study_id].add(row.object_id)
     return found
+
+
+def _which(objects: Sequence[Arrived]) -> dict[str, Any]:
+    """The study is the first column of the key: without it every row would be looked at."""
+    studies = sorted({each.study_id for each in objects})
+    return {"studies": studies, "events": [each.event_id for each in objects]}
 
 
 async def _locked(connection: AsyncConnection, places: Sequence[Place], now: datetime) -> dict[Place, StudyEntry]:

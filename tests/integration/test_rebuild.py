@@ -10,6 +10,7 @@ import msgspec
 
 from adapters.clock import SystemClock
 from adapters.database import Database, ResultFilter, Visible
+from adapters.database.instances import Match
 from adapters.kafka import Message
 from adapters.pixels import blob_uri, open_store
 from schemas import ids
@@ -257,9 +258,21 @@ def test_patients_and_studies_are_read_from_the_stored_images_when_asked_for(ins
         async with Opened(installation) as database:
             return await database.look_up(number, by_whom="tester", purpose="a test")
 
+    async def searched(patient: str) -> list[str]:
+        async with Opened(installation) as database:
+            matches = [Match("patient_id", "exact", (patient,))]
+            return [each.sop_instance_uid for each in await database.archive.locate(matches, by_whom="tester")]
+
     asyncio.run(seed())
-    installation.sql("TRUNCATE identities, studies")
-    assert installation.command("rebuild").exit_code == 0
+    installation.sql("TRUNCATE identities, studies, instances, study_ledger, study_objects")
+    for studied in (2, 0):
+        done = installation.command("rebuild", "--json")
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["studied"] == studied, "once, what the ledger of studies lacks"
+    lines = installation.sql("SELECT study_id, sender, received FROM study_ledger ORDER BY study_id")
+    assert [line[0] for line in lines] == ["stu-1.10", "stu-1.9"]
+    assert [line[2] for line in lines] == [1, 1], "also the one that the store has lost"
+    assert asyncio.run(searched("P-9")) == ["1.9"]
     assert asyncio.run(look_up("P-9")) == (set(), set())
     assert installation.command("rebuild", "--identities").exit_code == 0
     assert asyncio.run(look_up("P-9")) == (set(), {"sub-1.9"})
