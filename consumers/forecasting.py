@@ -24,7 +24,8 @@ from consumers import baseline, day_profile
 from consumers.ask import Told
 from consumers.day_profile import Profile
 from consumers.forecast_request import ForecastRequest, plain
-from consumers.glucose import STALE_S, TOO_OLD, owned, prepared
+from consumers.glucose import STALE_S, TOO_OLD
+from consumers.glucose_rows import owned, prepared
 from schemas import ids
 from schemas.errors import ClinstreamError, DatabaseUnavailable, RejectedInput, TooFewYet
 from schemas.predictions import GlucosePrediction, PredictedPoint, Provenance

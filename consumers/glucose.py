@@ -4,7 +4,7 @@ Which readings a window holds and which is the newest is worked out in `wearers`
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, Protocol
 from uuid import UUID, uuid4
@@ -30,10 +30,11 @@ from adapters.windows import WindowCache
 from consumers import answers, crash_points, record
 from consumers.ask import Ask, Told
 from consumers.delivery import Delivery
+from consumers.glucose_rows import owned, prepared
 from consumers.outcomes import Batch, DeadLetter, Decide, Outcome
 from consumers.wearers import Contents, Course, follow, is_new
 from schemas import ids, topics
-from schemas.errors import DatabaseUnavailable, OutOfRange, RejectedInput, TooFewYet
+from schemas.errors import DatabaseUnavailable, OutOfRange, TooFewYet
 from schemas.events import Answer, Base, Fate, GlucoseObserved, OutcomeDecided
 from schemas.findings import Finding
 from schemas.windows import GlucoseWindow
@@ -360,32 +361,6 @@ class Glucose:
             origin=work.batch[place].origin,
             decided_at=self._clock.time(),
         )
-
-
-def prepared(
-    model: Model, windows: Sequence[GlucoseWindow]
-) -> tuple[Sequence[npt.NDArray[Any]] | npt.NDArray[Any], Mapping[int, RejectedInput]]:
-    """A row for each window, at once where the model can do that, and by place why it must not see one."""
-    if not windows:
-        return [], {}
-    if model.prepare_many is not None:
-        return model.prepare_many(windows)
-    rows: list[Any] = []
-    refused: dict[int, RejectedInput] = {}
-    for number, window in enumerate(windows):
-        try:
-            rows.append(model.prepare(window))
-        except RejectedInput as error:
-            rows.append(None)
-            refused[number] = error
-    return rows, refused
-
-
-def owned(model: Model, told: Told, window: GlucoseWindow) -> Told:
-    """What was told, as it holds for the wearer where something of the wearer's own went along."""
-    if model.own is None or not window.vector:
-        return told
-    return replace(told, finding=model.own(told.finding, window))
 
 
 def inputs(event: GlucoseObserved, course: Course) -> tuple[str, str]:
