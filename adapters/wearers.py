@@ -29,7 +29,10 @@ SHA1_HEX = re.compile(r"[0-9a-fA-F]{40}")
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One uploader's way in. `secret_hash` is that of the secret's SHA-1 with `salt`: all that an uploader sends."""
+    """One uploader's way in. `secret_hash` is that of the secret's SHA-1 with `salt`: all that an uploader sends.
+
+    `zone` is that of the wearer's clock (`Europe/Berlin`), empty where nobody said it.
+    """
 
     credential_id: UUID
     subject_id: str
@@ -38,6 +41,7 @@ class Credential:
     secret_hash: bytes
     created_at: datetime
     revoked_at: datetime | None = None
+    zone: str = ""
 
     def opens(self, sha1: str) -> bool:
         """Whether this is the credential with that SHA-1 (hexadecimal)."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from adapters import wearers
 from adapters.clock import SystemClock
@@ -31,9 +32,12 @@ async def with_database(settings: Settings, work: Callable[[Database], Awaitable
         await database.close()
 
 
-async def add(database: Database, settings: Settings, name: str, issuer: str = "") -> tuple[Credential, str]:
+async def add(
+    database: Database, settings: Settings, name: str, issuer: str = "", zone: str = ""
+) -> tuple[Credential, str]:
     """A new credential of a wearer, and its secret, which is kept nowhere."""
     name = name.strip()
+    check_zone(zone)
     if not 0 < len(name) <= MAX_NAME:
         raise UserError(f"A wearer's name has 1 to {MAX_NAME} characters.")
     secret = wearers.new_secret()
@@ -45,9 +49,28 @@ async def add(database: Database, settings: Settings, name: str, issuer: str = "
         salt=salt,
         secret_hash=wearers.salted(salt, wearers.digest(secret) or ""),
         created_at=SystemClock().now(),
+        zone=zone,
     )
     await database.add_credential(made, by_whom=getpass.getuser())
     return made, secret
+
+
+def check_zone(zone: str) -> None:
+    """Raises UserError where there is no such time zone."""
+    try:
+        if zone:
+            ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise UserError(f"There is no time zone {zone[:64]!r}; write it like Europe/Berlin.") from None
+
+
+async def set_zone(database: Database, which: str, zone: str) -> str:
+    """Notes the zone of a wearer's clock; the wearer's pseudonym. Raises UserError for an unknown wearer or zone."""
+    check_zone(zone)
+    subject = await subject_of(database, which)
+    if not await database.set_zone(subject, zone, by_whom=getpass.getuser()):
+        raise UserError(f"The wearer {which!r} has no credential; `clinstream wearers add` makes one.")
+    return subject
 
 
 async def subject_of(database: Database, which: str) -> str:

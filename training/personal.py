@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from adapters.clock import Clock
 from adapters.database import Wearer, WearerModel
 from adapters.triton import PRIORITIES, Inference, triton_name
 from triton_models import series
-from triton_models.glucose import personal, preprocess
+from triton_models.glucose import everybody, personal, preprocess
 from triton_models.glucose.card import CARD, HORIZONS_MINUTES
 from triton_models.series import Series
 
@@ -29,6 +30,7 @@ FEATURES = (
     "distance from the mean of the last hour",
     "distance from the mean of the three hours",
     "ends of the interval by the time of day (UTC) in eight times of three hours",
+    "ends of the interval by the range of the newest reading, in a first vector by the wearer's clock only",
 )
 
 
@@ -37,6 +39,10 @@ class Models(Protocol):
 
     async def of(self, wearer: Wearer) -> list[WearerModel]:
         """All attempts of a wearer, the newest first."""
+        ...
+
+    async def zone(self, wearer: Wearer) -> str:
+        """The zone of the wearer's clock; empty where nobody said it."""
         ...
 
     async def add(self, wearer: Wearer, made: WearerModel) -> bool:
@@ -62,10 +68,11 @@ async def fit(
 ) -> WearerModel | None:
     """Fits one wearer's vector to a version of the model and notes the attempt.
 
-    One that lowered the wearer's error is on trial (`end_trial`), the first as every other; deployed, it is given to
-    that version alone. What is in force stays so meanwhile, and where the new one is not deployed. None where somebody
-    else fitted the wearer meanwhile. Raises DatabaseUnavailable, and ServerDown or Overloaded when Triton does not say
-    what everybody is told.
+    Who has too few readings, but a clock of a known zone, gets everybody's ends of the interval by that clock first
+    (`triton_models.glucose.everybody`). One that lowered the wearer's error is on trial (`end_trial`), the first as
+    every other; deployed, it is given to that version alone. What is in force stays so meanwhile, and where the new one
+    is not deployed. None where somebody else fitted the wearer meanwhile. Raises DatabaseUnavailable, and ServerDown or
+    Overloaded when Triton does not say what everybody is told.
     """
     now = clock.now()
     before = await models.of(wearer)
@@ -73,6 +80,8 @@ async def fit(
     found = await models.readings(wearer, now - SPAN)
     one = _series(wearer, found)
     fitted = await _fitted(one, inference, version)
+    if fitted.outcome == "skipped: insufficient data":
+        fitted = await _by_the_clock(models, wearer, fitted, before, version, now)
     made = WearerModel(
         number=number,
         version=f"{version.partition('.')[0]}.{number}.0",
@@ -152,6 +161,34 @@ async def _fitted(one: Series, inference: Inference, version: str) -> personal.F
     rows, truth, times = _windows(one, places)
     said = await _said(preprocess.anybody(rows), inference, version)
     return await asyncio.to_thread(personal.fit, rows, truth, said, times)
+
+
+async def _by_the_clock(
+    models: Models,
+    wearer: Wearer,
+    skipped: personal.Fitted,
+    before: Sequence[WearerModel],
+    version: str,
+    now: datetime,
+) -> personal.Fitted:
+    """Everybody's ends by the wearer's clock, where that is known and nothing else but such is in force."""
+    numbers, zone = everybody.measured(), await models.zone(wearer)
+    force = next((each for each in before if each.active and each.base_version == version), None)
+    ahead = _ahead(zone, now)
+    if ahead is None or numbers.version != version or (force and len(force.vector) != preprocess.WITH_RANGES):
+        return skipped
+    vector = everybody.vector(numbers, ahead.total_seconds())
+    if force and np.allclose(force.vector, vector, atol=1e-4):  # as it is stored, in single precision
+        return skipped
+    return personal.Fitted("on trial", vector, skipped.windows, {"clock_ahead_minutes": ahead.total_seconds() / 60})
+
+
+def _ahead(zone: str, now: datetime) -> timedelta | None:
+    """How far a clock is ahead of UTC; None where its zone is not known."""
+    try:
+        return ZoneInfo(zone).utcoffset(now) if zone else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
 
 
 async def _said(rows: preprocess.Rows, inference: Inference, version: str) -> preprocess.Rows:

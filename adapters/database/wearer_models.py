@@ -43,6 +43,12 @@ NEWEST = text(
     "SELECT coalesce(max(number), 0) FROM wearer_models WHERE subject_id = :subject AND simulated = :simulated"
 )
 
+# wearer-zone: as the newest credential of the wearer says it.
+ZONE = text(
+    "SELECT zone FROM wearers WHERE subject_id = :subject AND zone <> '' "
+    "ORDER BY created_at DESC, credential_id LIMIT 1"
+)
+
 # wearer-readings: in force, oldest first; new since: how many came in after a moment.
 READINGS = text(
     "SELECT measured_at, glucose_mg_dl FROM (SELECT DISTINCT ON (measured_at) measured_at, glucose_mg_dl, deleted "
@@ -167,6 +173,14 @@ class WearerModels:
                 await connection.execute(MOVE, _whose(wearer))
             await connection.execute(INSERT, {**_whose(wearer), **_row(made)})
             return True
+
+        return await self._transactions.run(work)
+
+    async def zone(self, wearer: Wearer) -> str:
+        """The zone of the wearer's clock, as it was said with a credential; empty where nobody did."""
+
+        async def work(connection: AsyncConnection) -> str:
+            return (await connection.execute(ZONE, {"subject": wearer[0]})).scalar() or ""
 
         return await self._transactions.run(work)
 

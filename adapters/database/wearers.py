@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.database import identities
 from adapters.wearers import Credential
 
-COLUMNS = "credential_id, subject_id, label, salt, secret_hash, created_at, revoked_at"
+COLUMNS = "credential_id, subject_id, label, salt, secret_hash, created_at, revoked_at, zone"
 
 # wearers-add
 INSERT = text(
     f"INSERT INTO wearers ({COLUMNS}) "
-    "VALUES (:credential_id, :subject_id, :label, :salt, :secret_hash, :created_at, NULL)"
+    "VALUES (:credential_id, :subject_id, :label, :salt, :secret_hash, :created_at, NULL, :zone)"
 )
 
 # wearers-list, wearers-live: oldest first.
@@ -27,6 +27,9 @@ REVOKE = text(
     "UPDATE wearers SET revoked_at = :now WHERE revoked_at IS NULL AND credential_id = ANY(CAST(:ids AS uuid[])) "
     "RETURNING credential_id"
 )
+
+# wearers-zone: of all credentials of a wearer, so that the newest of them says it whichever is revoked.
+ZONE = text("UPDATE wearers SET zone = :zone WHERE subject_id = :subject RETURNING credential_id")
 
 
 async def add(connection: AsyncConnection, credential: Credential, *, by_whom: str) -> None:
@@ -40,6 +43,7 @@ async def add(connection: AsyncConnection, credential: Credential, *, by_whom: s
             "salt": credential.salt,
             "secret_hash": credential.secret_hash,
             "created_at": credential.created_at,
+            "zone": credential.zone,
         },
     )
     await _audit(connection, "wearers.add", [credential.credential_id], by_whom)
@@ -56,6 +60,14 @@ async def revoke(connection: AsyncConnection, ids: Sequence[UUID], *, by_whom: s
     if done:
         await _audit(connection, "wearers.revoke", done, by_whom)
     return done
+
+
+async def set_zone(connection: AsyncConnection, subject: str, zone: str, *, by_whom: str) -> int:
+    """Notes the zone of a wearer's clock with all credentials of the wearer; how many there are."""
+    done = [row[0] for row in await connection.execute(ZONE, {"subject": subject, "zone": zone})]
+    if done:
+        await _audit(connection, "wearers.zone", done, by_whom)
+    return len(done)
 
 
 async def _audit(connection: AsyncConnection, action: str, ids: Sequence[UUID], by_whom: str) -> None:

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 JSON = Annotated[bool, typer.Option("--json", help="For machines.")]
 GROUP_HELP = "Credentials of glucose uploaders, each of which selects one wearer; wearers' own models."
 
+ZONE_HELP = "The wearer's time zone, like Europe/Berlin: intervals of forecasts then fit the hour from the first day."
+
 
 def add(
     name: Annotated[str, typer.Argument(help="The wearer; kept in the database only, events carry a pseudonym.")],
     issuer: Annotated[str, typer.Option(help="Whose name it is: two issuers' wearers are two subjects.")] = "",
+    zone: Annotated[str, typer.Option(help=ZONE_HELP)] = "",
     as_json: JSON = False,
 ) -> None:
     """Make a credential for a wearer's app. The secret is shown once and kept nowhere.
@@ -31,7 +34,7 @@ def add(
 
     settings = settings_room.load()
     made, secret = asyncio.run(
-        uploaders.with_database(settings, lambda database: uploaders.add(database, settings, name, issuer))
+        uploaders.with_database(settings, lambda database: uploaders.add(database, settings, name, issuer, zone))
     )
     place = f"{settings.doors.http_host}:{settings.doors.http_port}"
     facts = {
@@ -96,6 +99,22 @@ def revoke(
         print(f"Revoked {len(done)}.")
 
 
+def clock(
+    which: Annotated[str, typer.Argument(metavar="NAME|PSEUDONYM", help="The wearer.")],
+    zone: Annotated[str, typer.Argument(metavar="ZONE", help=ZONE_HELP)],
+) -> None:
+    """Note the zone of a wearer's clock; it takes effect with the next fit.
+
+    Example: clinstream wearers clock W-017 Europe/Berlin
+    """
+    from clinstream import uploaders
+
+    subject = asyncio.run(
+        uploaders.with_database(settings_room.load(), lambda database: uploaders.set_zone(database, which, zone))
+    )
+    print(f"{subject}: {zone}")
+
+
 def personalise(
     which: Annotated[str, typer.Argument(metavar="NAME|PSEUDONYM", help="One wearer; without it, everybody.")] = "",
     due: Annotated[bool, typer.Option("--due", help="Only what is due; the trainer does that anyway.")] = False,
@@ -103,6 +122,7 @@ def personalise(
 ) -> None:
     """Fit wearers' own vectors from their readings; one that does not lower the wearer's error is not used.
 
+    Whose readings are too few, but whose clock's zone is known, gets everybody's ends of the interval by that clock.
     Each attempt ends as on trial, skipped: insufficient data, or rejected: no improvement. A trial takes six hours of
     readings: what is in force goes on answering, and the new one is deployed or rolled back: worse then.
 
@@ -154,6 +174,7 @@ def register(app: typer.Typer) -> None:
     group.command()(add)
     group.command("list")(list_credentials)
     group.command()(revoke)
+    group.command()(clock)
     group.command()(personalise)
     group.command()(models)
     app.add_typer(group, name="wearers")
@@ -166,4 +187,5 @@ def _line(each: "Credential") -> dict[str, Any]:
         "subject_id": each.subject_id,
         "created_at": each.created_at.isoformat(),
         "revoked_at": each.revoked_at.isoformat() if each.revoked_at else None,
+        "zone": each.zone,
     }

@@ -16,6 +16,7 @@ from adapters.database import Database, NewReading, Own, Taking, Wearer, WearerM
 from adapters.database.engine import make_engine
 from adapters.fakes.clock import FakeClock
 from adapters.settings import Settings
+from adapters.wearers import Credential
 from adapters.windows import decode, encode
 from tests.support.forecaster import Flat
 from tests.support.glucose import reading
@@ -149,6 +150,24 @@ async def test_readings_in_force_and_new_ones_are_counted(database: Database) ->
     await database.wearer_models.add(MINE, made())
     (after,) = await database.wearer_models.standings("", 10, 100)
     assert (after.base_version, after.on_trial, after.new_readings, after.rmse_at_fit) == ("2.0.0", False, 0, 0.0)
+
+
+async def test_the_zone_of_a_wearers_clock_is_what_was_said_last_whichever_credential_said_it(
+    database: Database,
+) -> None:
+    """GL6: kept with the credentials, changed for all of them, and audited."""
+    salt, now = b"s" * 16, SystemClock().now()
+    first = Credential(uuid4(), MINE[0], "W", salt, b"h", now, zone="Asia/Tokyo")
+    second = Credential(uuid4(), MINE[0], "W", salt, b"h", now + timedelta(seconds=1))
+    assert await database.wearer_models.zone(MINE) == ""
+    for each in (first, second):
+        await database.add_credential(each, by_whom="a test")
+    assert await database.wearer_models.zone(MINE) == "Asia/Tokyo"
+    assert await database.set_zone(MINE[0], "Europe/Berlin", by_whom="a test") == 2
+    assert await database.set_zone(OTHER[0], "Europe/Berlin", by_whom="a test") == 0
+    assert await database.wearer_models.zone(MINE) == "Europe/Berlin"
+    assert [each.zone for each in await database.credentials()] == ["Europe/Berlin"] * 2
+    assert await database.wearer_models.zone(OTHER) == ""
 
 
 def at_night(since: datetime, days: float) -> list[NewReading]:

@@ -13,6 +13,7 @@ from adapters.fakes.clock import FakeClock
 from tests.support.forecaster import Flat
 from tests.support.steps import FakeReleases
 from training import personal, refitting
+from triton_models.glucose import everybody, preprocess
 from triton_models.glucose import personal as vectors
 from triton_models.glucose.preprocess import SLOTS
 
@@ -29,6 +30,7 @@ class FakeModels:
     everybody: list[Standing] = field(default_factory=list)
     breaks: str = ""
     verdicts: list[Mapping[str, Any]] = field(default_factory=list)
+    clock: str = ""
 
     async def of(self, wearer: Wearer) -> list[WearerModel]:
         if wearer[0] == self.breaks:
@@ -38,6 +40,9 @@ class FakeModels:
     async def add(self, wearer: Wearer, made: WearerModel) -> bool:
         self.noted.append(made)
         return True
+
+    async def zone(self, wearer: Wearer) -> str:
+        return self.clock
 
     async def readings(self, wearer: Wearer, since: datetime) -> list[tuple[datetime, float]]:
         return [row for row in self.stored if row[0] >= since]
@@ -119,6 +124,38 @@ async def test_what_is_in_force_stays_so_while_the_next_is_on_trial() -> None:
         assert made is not None
         assert (made.outcome, made.active, made.hyperparameters["because"]) == ("on trial", False, why)
     assert [each.active for each in models.noted] == [True, False, False]
+
+
+async def test_whose_clock_is_known_gets_everybodys_ends_by_that_clock_before_a_vector_of_ones_own() -> None:
+    """GL6: the same numbers at the same hour of the clock, once, for the version that they were measured with only."""
+    models, triton, clock = FakeModels(days(2), clock="Asia/Tokyo"), Flat(), FakeClock(NOW.timestamp())
+    first = await personal.fit(models, triton, clock, WEARER)
+    assert first is not None
+    assert (first.outcome, first.active, len(first.vector)) == ("on trial", False, preprocess.WITH_RANGES)
+    assert not any(first.vector[: preprocess.VECTOR]), "nothing is bent"
+    three = datetime(2026, 3, 1, 3, tzinfo=UTC).timestamp()
+    at_home = everybody.vector(everybody.measured(), 0.0)
+    for hour in (0.0, 7.5, 15.0):
+        then = np.array([three + hour * 3600])
+        in_tokyo = vectors.ends(first.vector, then - 9 * 3600, [150.0])
+        np.testing.assert_allclose(in_tokyo, vectors.ends(at_home, then, [150.0]), atol=1e-4)
+    models.stored = [*days(2), *days(0.5, NOW + timedelta(hours=12))]
+    ended = await personal.end_trial(models, triton, WEARER)
+    assert ended is not None
+    assert ended.active
+    for zone, outcome in (
+        ("Asia/Tokyo", "skipped: insufficient data"),
+        ("Asia/Kolkata", "on trial"),
+        ("", "skipped: insufficient data"),
+    ):
+        models.clock = zone
+        again = await personal.fit(models, triton, clock, WEARER)
+        assert again is not None
+        assert again.outcome == outcome, zone
+    models.clock = "Asia/Kolkata"
+    other = await personal.fit(models, triton, clock, WEARER, "9.0.0")
+    assert other is not None
+    assert other.outcome == "skipped: insufficient data", "the numbers are of another version"
 
 
 def standing(**changes: Any) -> Standing:

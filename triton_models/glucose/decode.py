@@ -14,7 +14,7 @@ from schemas.findings import Finding
 from schemas.windows import GlucoseWindow
 from triton_models.glucose import personal
 from triton_models.glucose.card import CARD, COVERAGE
-from triton_models.glucose.preprocess import WITH_ENDS
+from triton_models.glucose.preprocess import WITH_ENDS, WITH_RANGES
 
 LABEL = "forecast"
 # As the graph keeps its answers.
@@ -41,9 +41,10 @@ def own(finding: Finding, window: GlucoseWindow) -> Finding:
 
     The expected value stays, and has been moved by the graph already.
     """
-    if len(window.vector) != WITH_ENDS or not finding.forecast:
+    if len(window.vector) not in {WITH_ENDS, WITH_RANGES} or not finding.forecast:
         return finding
-    below, above = personal.ends(window.vector, np.array(window.times_s[-1:], dtype=np.float64))[0].tolist()
+    at = np.array(window.times_s[-1:], dtype=np.float64)
+    below, above = personal.ends(window.vector, at, window.glucose_mg_dl[-1:])[0].tolist()
 
     def moved(point: ForecastPoint) -> ForecastPoint:
         middle = point.glucose_mg_dl

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from triton_models import forecasts, series
 from triton_models.forecasts import Figure
-from triton_models.glucose import collection, personal, preprocess
+from triton_models.glucose import collection, everybody, personal, preprocess
 from triton_models.glucose.card import HORIZONS_MINUTES
 from triton_models.glucose.train import served
 
@@ -39,10 +39,12 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The judged windows of all people, with (`own`) and without (`plain`) their vectors."""
+    """The judged windows of all people, with (`own`) and without (`plain`) their vectors, and with everybody's ends by
+    the hour of their clocks and the range (`clock`)."""
 
     truth: Rows
     plain: Rows
+    clock: Rows
     own: Rows
     newest: Rows
     hour: Floats
@@ -79,12 +81,16 @@ def judged(everyone: Sequence[Person], days: float | None) -> Judged:
         if fitted.vector:
             added = personal.correction(one.rows[late], fitted.vector, one.times_s[late])
             own = personal.shifted(one.said[late], added, personal.ends(fitted.vector, one.times_s[late]))
-        found.append((one.truth[late], one.said[late], own.astype(np.float32), one.rows[late, 0]))
+        first = everybody.vector(everybody.measured(), 0.0)
+        factors = personal.ends(first, one.times_s[late], one.rows[late, 0])
+        clock = personal.shifted(one.said[late], np.zeros_like(one.truth[late], dtype=np.float64), factors)
+        told = (one.said[late], clock.astype(np.float32), own.astype(np.float32))
+        found.append((one.truth[late], *told, one.rows[late, 0]))
         hours.append(one.times_s[late] % 86_400 / 3600)
         numbers.append(np.full(len(one.times_s[late]), number))
         outcomes.append(fitted.outcome)
-    truth, plain, mine, newest = (np.concatenate(part) for part in zip(*found, strict=True))
-    return Judged(truth, plain, mine, newest, np.concatenate(hours), np.concatenate(numbers), outcomes)
+    truth, plain, clock, mine, newest = (np.concatenate(part) for part in zip(*found, strict=True))
+    return Judged(truth, plain, clock, mine, newest, np.concatenate(hours), np.concatenate(numbers), outcomes)
 
 
 def main() -> None:
@@ -102,12 +108,14 @@ def main() -> None:
         cells = [_shown(_ratio(last, HORIZONS_MINUTES.index(minutes))) for minutes in SHOWN]
         print(f"| {name} | {' | '.join(map(str, kinds))} | {' | '.join(cells)} |")
     assert last is not None
-    print("\n| in the interval | without vectors | with vectors |\n|---|---|---|")
+    print("\n| in the interval | without vectors | by the clock, as for everybody | with vectors |\n|---|---|---|---|")
     parts: dict[str, npt.NDArray[np.bool_]] = {"all": np.ones(len(last.hour), dtype=np.bool_)}
     parts |= {name: (last.newest >= least) & (last.newest < most) for name, (least, most) in RANGES.items()}
     parts |= {name: (last.hour >= least) & (last.hour < most) for name, (least, most) in HOURS.items()}
     for name, keep in parts.items():
-        print(f"| {name} | {_shown(_held(last, last.plain, keep))} | {_shown(_held(last, last.own, keep))} |")
+        print(
+            f"| {name} | {' | '.join(_shown(_held(last, said, keep)) for said in (last.plain, last.clock, last.own))} |"
+        )
 
 
 def _ratio(found: Judged, at: int) -> Figure:

@@ -12,7 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from triton_models.glucose.card import COVERAGE, HORIZONS_MINUTES
-from triton_models.glucose.preprocess import DAY_S, PERSONAL, SLOTS, TIMES_OF_DAY, VECTOR, WITH_ENDS, effective
+from triton_models.glucose.preprocess import (
+    DAY_S,
+    PERSONAL,
+    RANGE_LIMITS,
+    SLOTS,
+    TIMES_OF_DAY,
+    VECTOR,
+    WITH_ENDS,
+    WITH_RANGES,
+    effective,
+)
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
@@ -110,11 +120,15 @@ def fit(rows: Rows, truth: Rows, said: Rows, times_s: Floats) -> Fitted:
     return Fitted("on trial", tuple(round(float(value), 5) for value in whole), len(rows), metrics)
 
 
-def ends(vector: Sequence[float], times_s: Floats) -> Floats:
+def ends(vector: Sequence[float], times_s: Floats, newest: npt.ArrayLike | None = None) -> Floats:
     """How far the interval's lower and upper ends are from the middle, as a share of what the model says [n, 2].
 
-    Between the middles of the three-hour times it goes over evenly; 1 for a vector without such numbers.
+    Between the middles of the three-hour times it goes over evenly; 1 for a vector without such numbers. One with
+    factors by range needs the newest readings (mg/dL) too.
     """
+    if len(vector) == WITH_RANGES and newest is not None:
+        by_range = np.asarray(vector[WITH_ENDS:], dtype=np.float64).reshape(2, len(RANGE_LIMITS) + 1)
+        return ends(vector[:WITH_ENDS], times_s) * by_range[:, np.searchsorted(RANGE_LIMITS, newest, side="right")].T
     if len(vector) != WITH_ENDS:
         return np.ones((len(times_s), 2))
     known = np.asarray(vector[VECTOR:], dtype=np.float64).reshape(2, TIMES_OF_DAY)

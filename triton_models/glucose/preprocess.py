@@ -24,6 +24,10 @@ VECTOR = PERSONAL + 2 * CLOCK
 # ends' factors for eight times of three hours, then the upper ends'. They are no part of the row.
 TIMES_OF_DAY = 8
 WITH_ENDS = VECTOR + 2 * TIMES_OF_DAY
+# And behind those, in a vector that was measured on everybody, the factors by the range that the newest reading is in:
+# below these limits (mg/dL), and above the last; the lower ends', then the upper ends'.
+RANGE_LIMITS = (70.0, 180.0, 250.0)
+WITH_RANGES = WITH_ENDS + 2 * (len(RANGE_LIMITS) + 1)
 WIDTH = SLOTS + PERSONAL
 DAY_S = 86_400.0
 # A slot between two readings that are no further apart is interpolated (sensors report every 5 or 15 minutes); beyond
@@ -102,7 +106,7 @@ def prepare_many(windows: Sequence[GlucoseWindow]) -> tuple[Rows, Mapping[int, O
     # All windows on one axis, further apart than any bridge: one search serves them all.
     apart = 2 * LOOKBACK_S
     rows[fine, :SLOTS] = on_grid((owner * apart - age)[sound], values[sound], fine * apart)
-    own = [place for place in fine.tolist() if len(windows[place].vector) in {VECTOR, WITH_ENDS}]
+    own = [place for place in fine.tolist() if len(windows[place].vector) in {VECTOR, WITH_ENDS, WITH_RANGES}]
     if own:
         vectors = np.array([windows[place].vector[:VECTOR] for place in own], dtype=np.float64)
         rows[own, SLOTS:] = effective(vectors, times[newest][own])

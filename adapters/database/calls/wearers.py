@@ -39,6 +39,10 @@ class Wearers(Calls):
         """Stores a new credential, audited."""
         await self._transactions.run(lambda c: wearers.add(c, credential, by_whom=by_whom))
 
+    async def set_zone(self, subject: str, zone: str, *, by_whom: str) -> int:
+        """Notes the zone of a wearer's clock, audited; how many credentials the wearer has."""
+        return await self._transactions.run(lambda c: wearers.set_zone(c, subject, zone, by_whom=by_whom))
+
     async def revoke_credentials(self, ids: Sequence[UUID], *, by_whom: str) -> list[UUID]:
         """Revokes these credentials, audited; those that were not revoked before."""
         now = self._clock.now()
