@@ -48,14 +48,12 @@ def main() -> None:
     """Writes `everybody.json`."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("data", type=Path)
-    parts = []
+    people: list[series.Series] = []
     for path in collection.find(asked.parse_args().data):
         long = [one for one in series.read(path).series if len(one) >= collection.LEAST_READINGS]
-        for one, part in zip(long, collection.division(len(long)), strict=True):
-            if part == "validation":
-                parts.append((len(parts), one))
+        people += [one for one, part in zip(long, collection.division(len(long)), strict=True) if part == "validation"]
     pieces = []
-    for number, one in parts:
+    for number, one in enumerate(people):
         places = series.strided(one.times_s, collection.STRIDE_MINUTES)
         places = places[preprocess.enough(one.times_s, places)]
         real = np.stack([series.truth(one, places, minutes) for minutes in HORIZONS_MINUTES], axis=1)
