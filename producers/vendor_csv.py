@@ -32,11 +32,15 @@ DEXCOM = "Dexcom Clarity"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One sensor value of a file as the glucose route takes it (`cgm.plain`), or why it cannot be read."""
+    """One sensor value of a file as the glucose route takes it (`cgm.plain`), or why it cannot be read.
+
+    `cut` says that its time is that of the minute in which it was measured.
+    """
 
     number: int
     body: dict[str, Any] | None
     reason: str = ""
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class _Line:
     unit: str
     device: str
     rank: int = STORED
+    cut: bool = False
 
 
 def zone_named(name: str) -> tzinfo:
@@ -98,7 +103,7 @@ def _libre(reader: Any, before: int) -> Iterator[_Line]:
         number = row[kind].strip() if len(row) > kind else ""
         if number in values and len(row) > max(values[number], time, device):
             place, value = reader.line_num + before, row[values[number]]
-            yield _Line(place, row[time].strip(), value, units[number], row[device], LIBRE_RANKS[number])
+            yield _Line(place, row[time].strip(), value, units[number], row[device], LIBRE_RANKS[number], True)
 
 
 def _libre_clock(times: Sequence[str]) -> Callable[[str], datetime]:
@@ -151,7 +156,7 @@ def _reading(line: _Line, clock: Callable[[str], datetime], zone: tzinfo) -> Lin
     except ValueError:
         return Line(line.number, None, "the glucose value is not a number")
     body |= {"value": value, "device": line.device.strip()[:255]}
-    return Line(line.number, {**body, "clipped": word} if word else body)
+    return Line(line.number, {**body, "clipped": word} if word else body, cut=line.cut)
 
 
 def _column(header: Sequence[str], name: str) -> int:

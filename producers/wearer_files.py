@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from starlette.datastructures import FormData, UploadFile
 
+from adapters.database.shelf import Uploaded
 from adapters.kafka import Message
 from producers import cgm, forms, vendor_csv
 from producers.forms import FORM
@@ -26,6 +27,8 @@ MAX_BODY_BYTES = MAX_FILE_BYTES + 10_000
 MAX_LINES = 60_000
 """Half a year of a reading every five minutes."""
 MAX_AT_WORK = 2
+MINUTE = timedelta(minutes=1)
+WITH_SECONDS = "an app had uploaded this minute's reading"
 CHUNK = 500
 """Readings taken at once: what other senders wait for, about 20 ms."""
 FIELDS = ("file", "zone", "token", "simulated")
@@ -131,11 +134,18 @@ async def _take(site: Site, subject: str, lines: Sequence[Line], *, simulated: b
     """Makes the readings durable, some at a time, so that neighbours and the broker's client need not wait."""
     now = site.clock.now()
     results: list[LineResult] = []
+    if not simulated and any(line.cut for line in lines):
+        await site.settled(subject)
     for start in range(0, len(lines), CHUNK):
         taken: list[tuple[GlucoseObserved, Message]] = []
-        for line in lines[start : start + CHUNK]:
+        some = lines[start : start + CHUNK]
+        there = {} if simulated else await _there(site, subject, some)
+        for line in some:
             if line.body is None:
                 results.append(LineResult(line.number, None, "unreadable", line.reason))
+                continue
+            if line.cut and (known := there.get(line.body["measured_at"])):
+                results.append(LineResult(line.number, str(known.event_id), "accepted", WITH_SECONDS))
                 continue
             try:
                 made = cgm.observed(cgm.plain({**line.body, "simulated": simulated}), subject, now, "file")
@@ -147,6 +157,16 @@ async def _take(site: Site, subject: str, lines: Sequence[Line], *, simulated: b
             results.append(LineResult(line.number, str(made[0].event_id), "accepted"))
         await site.put(subject, taken)
     return results
+
+
+async def _there(site: Site, subject: str, lines: Sequence[Line]) -> dict[str, Uploaded]:
+    """What an app had uploaded with its seconds, by the minute that these lines have: it is one reading, not two."""
+    times = sorted(datetime.fromisoformat(line.body["measured_at"]) for line in lines if line.cut and line.body)
+    if not times:
+        return {}
+    rows = await site.kept(site.shelf.readings(subject, since=times[0], until=times[-1] + MINUTE, limit=MAX_LINES))
+    minutes = ((row.measured_at.replace(second=0, microsecond=0), row) for row in rows)
+    return {minute.isoformat(): row for minute, row in minutes if minute != row.measured_at}
 
 
 _TEXT = {"type": "string"}

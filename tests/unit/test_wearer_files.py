@@ -89,6 +89,27 @@ async def test_a_minute_that_libreview_tells_twice_is_one_reading_with_one_resul
     assert [event.event_id for event in again] == [first.event_id, second.event_id]
 
 
+async def test_a_minute_of_which_an_app_told_the_second_gets_no_second_reading_from_libreview(app: Client) -> None:
+    """GL3: whoever uploads it; simulated readings have a row of their own, and another minute its reading."""
+    live = {"type": "sgv", "sgv": 119, "date": 1_699_952_423_000, "device": "app"}  # 09:00:23 in UTC
+    assert (await app.post("/api/v1/entries", [live], api_secret=SECRET)).status_code == 200
+    (told,) = app.events(topics.OBSERVED_GLUCOSE_BACKFILL, GlucoseObserved)
+    app.shelf.record(told)
+    rows = "".join(f"FreeStyle Libre 2,14-11-2023 10:0{minute},0,118,\n" for minute in (0, 1))
+    text = "Device,Device Timestamp,Record Type,Historic Glucose mg/dL,Scan Glucose mg/dL\n" + rows
+    answer = await app.post(ROUTE, text.encode(), api_secret=SECRET, content_type="text/csv")
+    first, second = answer.json()["results"]
+    assert (first["event_id"], first["status"], first["reason"]) == (
+        str(told.event_id),
+        "accepted",
+        wearer_files.WITH_SECONDS,
+    )
+    assert [event.measured_at.minute for event in observed(app)] == [0, 1]
+    assert str(observed(app)[-1].event_id) == second["event_id"]
+    await app.post(ROUTE + "&simulated=true", text.encode(), api_secret=SECRET, content_type="text/csv")
+    assert len(observed(app)) == 4
+
+
 async def test_the_form_of_the_pairing_page_brings_file_zone_and_credential(app: Client) -> None:
     page = (await app.client.post("/pair", data={"token": SECRET})).text
     assert f'action="{wearer_files.PATH}" enctype="multipart/form-data"' in page
