@@ -6,8 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from adapters.settings import Settings
-from clinstream import personalising
+from clinstream import personalising, uploaders
 from clinstream.__main__ import build
+from schemas.errors import UserError
 
 SINCE = {"trained_at": "2026-03-01T00:00:00+00:00"}
 BETTER = {"outcome": "deployed", "active": True, "readings": 4000, "metrics": {"gain": 0.031}, **SINCE}
@@ -43,3 +44,12 @@ def test_the_attempts_of_a_wearer_are_listed(monkeypatch: pytest.MonkeyPatch) ->
     done = CliRunner().invoke(build(["wearers"]), ["wearers", "models", "W-017"])
     assert "2026-03-01T00:00" in done.stdout
     assert "yes" in done.stdout
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../../etc/passwd", "UTC+2"])
+def test_a_zone_that_does_not_exist_is_told(zone: str) -> None:
+    """GL6: before anything is written."""
+    uploaders.check_zone("Europe/Berlin")
+    uploaders.check_zone("")
+    with pytest.raises(UserError, match="like Europe/Berlin"):
+        uploaders.check_zone(zone)
