@@ -35,6 +35,7 @@ from schemas.events import (
     ResultAmended,
     ResultWithdrawn,
 )
+from schemas.studies import Quiet
 from tests.support import results_out, steps
 from tests.support.doors import KEY, Doors, doors_of, log_of
 from tests.support.results_leaving import amend, exporting, over, say, stored, visible
