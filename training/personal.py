@@ -65,17 +65,21 @@ async def fit(
     wearer: Wearer,
     version: str = CARD.version,
     why: str = "request",
+    after: datetime | None = None,
 ) -> WearerModel | None:
     """Fits one wearer's vector to a version of the model and notes the attempt.
 
     Who has too few readings, but a clock of a known zone, gets everybody's ends of the interval by that clock first
     (`triton_models.glucose.everybody`). One that lowered the wearer's error is on trial (`end_trial`), the first as
     every other; deployed, it is given to that version alone. What is in force stays so meanwhile, and where the new one
-    is not deployed. None where somebody else fitted the wearer meanwhile. Raises DatabaseUnavailable, and ServerDown or
+    is not deployed. None where somebody else fitted the wearer meanwhile: unless it was asked for, the newest attempt
+    must be the one of `after` (None: there is none). Raises DatabaseUnavailable, and ServerDown or
     Overloaded when Triton does not say what everybody is told.
     """
     now = clock.now()
     before = await models.of(wearer)
+    if why != "request" and (before[0].trained_at if before else None) != after:
+        return None
     number = 1 + max((each.number for each in before), default=0)
     found = await models.readings(wearer, now - SPAN)
     one = _series(wearer, found)

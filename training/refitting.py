@@ -79,7 +79,7 @@ async def attempt(
         return None
     if reason == "trial":
         return await personal.end_trial(models, inference, standing.wearer)
-    return await personal.fit(models, inference, clock, standing.wearer, version, reason)
+    return await personal.fit(models, inference, clock, standing.wearer, version, reason, standing.attempted_at)
 
 
 class Refitting:

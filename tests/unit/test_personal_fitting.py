@@ -29,13 +29,14 @@ class FakeModels:
     noted: list[WearerModel] = field(default_factory=list)
     everybody: list[Standing] = field(default_factory=list)
     breaks: str = ""
+    forgets: bool = False
     verdicts: list[Mapping[str, Any]] = field(default_factory=list)
     clock: str = ""
 
     async def of(self, wearer: Wearer) -> list[WearerModel]:
         if wearer[0] == self.breaks:
             raise ValueError("these readings cannot be fitted")
-        return self.noted[::-1]
+        return [] if self.forgets else self.noted[::-1]
 
     async def add(self, wearer: Wearer, made: WearerModel) -> bool:
         self.noted.append(made)
@@ -99,6 +100,7 @@ async def test_a_first_vector_is_shown_to_nobody_before_readings_that_it_never_s
     made = await personal.fit(models, triton, clock, WEARER, "2.3.0", "first readings")
     assert made is not None
     assert not made.active
+    assert await personal.fit(models, triton, clock, WEARER, "2.3.0", "first readings") is None, "somebody was faster"
     models.stored += days(0.2, NOW + timedelta(hours=5), swing)
     assert await personal.end_trial(models, triton, WEARER) is None
     assert models.noted == [made], "five hours are too few windows with a truth"
@@ -120,7 +122,7 @@ async def test_what_is_in_force_stays_so_while_the_next_is_on_trial() -> None:
     assert first is not None
     models.noted = [replace(first, outcome="deployed", active=True)]
     for version, why in (("2.3.0", "new readings"), ("2.4.0", "another version")):
-        made = await personal.fit(models, triton, clock, WEARER, version, why)
+        made = await personal.fit(models, triton, clock, WEARER, version, why, NOW)
         assert made is not None
         assert (made.outcome, made.active, made.hyperparameters["because"]) == ("on trial", False, why)
     assert [each.active for each in models.noted] == [True, False, False]
@@ -194,10 +196,11 @@ async def test_a_pass_is_bounded_goes_on_where_it_stopped_and_outlives_what_brea
     """GL12: twenty attempts, then a rest; whoever cannot be fitted keeps nobody waiting."""
     triton, clock = Flat(), FakeClock(NOW.timestamp())
     models = FakeModels(
-        days(2), everybody=[standing(wearer=(f"sub-{n:02}", False), new_readings=100) for n in range(30)]
+        days(2),
+        everybody=[standing(wearer=(f"sub-{n:02}", False), attempted_at=None, new_readings=100) for n in range(30)],
     )
     work = refitting.Refitting(models, triton, FakeReleases({f"sub-{n:02}": "2.3.0" for n in range(30)}), clock)
-    models.breaks = "sub-03"
+    models.breaks, models.forgets = "sub-03", True
     assert [len(await work.once()) for _ in range(3)] == [20, 9, 20]
     assert {each.outcome for each in models.noted} == {"skipped: insufficient data"}
 
