@@ -4,9 +4,10 @@ A wearer is computed at most once in `every_s`, however many readings came. Unde
 a core allows, metrics are late and nothing else is: the marks of a wearer's day are one row, so they do not pile up.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+
+import psutil
 
 from adapters import telemetry
 from adapters.clock import Clock
@@ -25,8 +26,8 @@ IDLE_S = 1.0
 AWAY_S = 2.0
 REST, BUSY_REST = 1.0, 8.0
 """Rests so many times as long as it worked: half of a core at most, a ninth on a busy machine."""
-BUSY = 0.7
-"""Runnable tasks a core, over the last minute."""
+BUSY = 0.6
+"""Share of all cores' time in which somebody worked, we included, since the last round."""
 
 
 class GlucoseMetrics:
@@ -80,9 +81,12 @@ class GlucoseMetrics:
         await self._publisher.publish_many([message(row) for row in rows], deadline_s=DEADLINE_S)
 
 
-def load_a_core() -> float:
-    """How many tasks wanted each core of this machine in the last minute."""
-    return os.getloadavg()[0] / (os.cpu_count() or 1)
+def busy_share() -> float:
+    """How much of all cores' time was used since this was last asked, 0 to 1.
+
+    The load average looks back a minute: work that began half a minute ago had half a core taken from it.
+    """
+    return float(psutil.cpu_percent()) / 100
 
 
 def message(row: MetricsRow) -> Message:

@@ -1,6 +1,5 @@
 """`bench cgm --rate`: so many readings a second for minutes, with the state of many wearers stored before."""
 
-from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -53,13 +52,13 @@ class _Sent:
     """What was published: ids of all events, 16 bytes each, and keys of the sampled ones."""
 
     count: int = 0
-    ids: array[int] = field(default_factory=lambda: array("B"))
+    ids: bytearray = field(default_factory=bytearray)
     keys: list[Key] = field(default_factory=list)
     late_s: float = 0.0
 
     def note(self, events: Sequence[GlucoseObserved]) -> None:
         for number, event in enumerate(events, self.count):
-            self.ids.frombytes(event.event_id.bytes)
+            self.ids += event.event_id.bytes
             if number % SAMPLED == 0:
                 self.keys.append((event.object_id, event.content, TASK))
         self.count += len(events)
@@ -157,7 +156,7 @@ async def _publish(plant: Plant, wearers: Sequence[str], size: Size, sent: _Sent
 
 
 async def _without_outcome(plant: Plant, sent: _Sent) -> int:
-    data, missing = sent.ids.tobytes(), 0
+    data, missing = bytes(sent.ids), 0
     for start in range(0, sent.count, LOOKED_UP):
         places = range(start, min(start + LOOKED_UP, sent.count))
         asked = [UUID(bytes=data[16 * place : 16 * place + 16]) for place in places]

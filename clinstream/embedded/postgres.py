@@ -139,7 +139,12 @@ def _write_configuration(where: Place, port: int) -> None:
         "unix_socket_permissions": "0700",
         "password_encryption": "scram-sha-256",
         "max_connections": "100",
-        "shared_buffers": "'64MB'",
+        # Identities are random, so each insertion into an index meets another page. With 64 MB those were evicted
+        # before they were met again, and with a checkpoint at every GB of log most of the log was whole pages.
+        "shared_buffers": "'256MB'",
+        "wal_buffers": "'16MB'",
+        "max_wal_size": "'4GB'",
+        "checkpoint_timeout": "'15min'",
         "wal_level": "minimal",
         "max_wal_senders": "0",
         "idle_in_transaction_session_timeout": "'60s'",
