@@ -16,40 +16,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
-from PIL import Image
 from torch import nn
 
-from triton_models import figures
 from triton_models._vision import served as files
 from triton_models._vision.cost import asked
 from triton_models._vision.families import Family, families
 from triton_models._vision.served import Served
 from triton_models._vision.state import DEVICE, Pace, Progress, State, mark_of
-from triton_models.chest_xray.collection import Division, Picture, divide, load, read_index
+from triton_models.chest_xray.collection import divide, load, read_index
+from triton_models.chest_xray.comparison import RECALLS, Pixels, judge
 from triton_models.chest_xray.learning import CACHE_SIDE, LungNet, Recipe, batches
-from triton_models.chest_xray.measure import CHOOSING_SHIFTS, prepared
-from triton_models.figures import rank_auroc, rounded
 from triton_models.trained import machine
 
 SEED = 20261120
-SIDE, PATCHES = 96, 8
-EPOCHS = 2
+SIDE, PATCHES = 80, 8
+EPOCHS = 1
 OURS = "this model's network"
-RECALLS = (0.98, 0.99)
-SHIFTS = CHOOSING_SHIFTS[:4]
 FOREIGN = "kiran_jabeen"
-Pixels = npt.NDArray[np.uint8]
-
-
-def views(pictures: Sequence[Picture], shift: str, side: int) -> Pixels:
-    """What the model would be given of the pictures after the named shift, made smaller."""
-    shrunk = [
-        np.asarray(Image.fromarray(view[0]).resize((side, side), Image.Resampling.BILINEAR))
-        for view in prepared(pictures, shift)
-    ]
-    return np.stack(shrunk)[:, None]
 
 
 def learn(
@@ -81,38 +65,6 @@ def learn(
         say(f"epoch {epoch + 1} of {recipe.epochs}: " + ", ".join(f"{key} {value:.4g}" for key, value in row.items()))
     averaged: nn.Module = state.averaged.module
     return averaged, sum(row["processor seconds"] for row in state.history)
-
-
-def scores(path: Path, pixels: Pixels) -> npt.NDArray[np.float64]:
-    """Probability of pneumonia by the exported file."""
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = [session.run(None, {"pixels": pixels[start : start + 16]})[0][:, 1] for start in range(0, len(pixels), 16)]
-    return np.concatenate(found).astype(np.float64)
-
-
-def judge(path: Path, division: Division, foreign: Sequence[Picture], side: int) -> dict[str, Any]:
-    """Thresholds from validation; figures on people held back, under shifts, and on normals of another source."""
-    known = np.array([picture.pneumonia for picture in division.validation])
-    truth, groups = (
-        np.array([picture.pneumonia for picture in division.test]),
-        [picture.group for picture in division.test],
-    )
-    chosen = scores(path, views(division.validation, "as delivered", side))
-    shifted = {shift: scores(path, views(division.test, shift, side)) for shift in SHIFTS}
-    plain, elsewhere = shifted["as delivered"], scores(path, views(foreign, "as delivered", side))
-    found: dict[str, Any] = {
-        "validation auroc": round(rank_auroc(known, chosen), 4),
-        "auroc": rounded(figures.auroc(truth, plain, groups)),
-        "auroc of the worst shift": round(min(rank_auroc(truth, each) for each in shifted.values()), 4),
-    }
-    for recall in RECALLS:
-        threshold = figures.threshold_for(known, chosen, recall)
-        found[f"recall {recall}"] = {
-            "sensitivity": rounded(figures.sensitivity(truth, plain, threshold, groups)),
-            "specificity": rounded(figures.specificity(truth, plain, threshold, groups)),
-            "foreign normals": rounded(figures.proportion(elsewhere < threshold)),
-        }
-    return found
 
 
 def compare(
