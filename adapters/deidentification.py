@@ -82,7 +82,11 @@ def of_file(data: bytes, key: bytes, how: Deidentify, *, whole: bool) -> bytes:
 
 def is_pseudonymous(data: bytes, key: bytes) -> bool:
     """Whether a PS3.10 file (or how it begins) was de-identified with this key. Raises Unprocessable."""
-    _, plain = _opened(data)
+    file = take_apart(data)
+    deflated = file.transfer_syntax_uid in dicom_encoding.DEFLATED
+    content = dicom_encoding.inflated(file.data) if deflated else file.data  # the header is enough here
+    little_endian = dicom_encoding.is_little_endian(file.transfer_syntax_uid)
+    plain = _Plain(content, not dicom_encoding.is_explicit(content), little_endian, deflated=False)
     try:
         return _is_pseudonymous(plain.read(header=True, tags=[DEIDENTIFICATION_METHOD]), key)
     except Exception as error:  # as above

@@ -227,6 +227,18 @@ def test_patient_and_study_come_back_byte_for_byte(syntax: str) -> None:
     assert back.is_implicit_VR == (syntax == IMPLICIT)
 
 
+def test_whether_an_object_is_pseudonymous_is_known_of_every_transfer_syntax() -> None:
+    """It is asked of each image that is told of, also where nothing could be de-identified."""
+    for syntax in (BIG, DEFLATED):
+        told = deidentification.on_the_wire(encoded(data_set(), syntax), syntax, KEY, "basic").data
+        assert deidentification.is_pseudonymous(part_10(read(told, syntax), syntax), KEY)
+    plain = part_10(data_set(), DEFLATED)
+    assert not deidentification.is_pseudonymous(plain, KEY)
+    referenced = plain.replace(f"{DEFLATED}".encode(), b"1.2.840.10008.1.2.4.95")
+    assert referenced != plain
+    assert not deidentification.is_pseudonymous(referenced, KEY)
+
+
 def test_a_stored_file_leaves_without_names_once_and_with_the_same_pseudonyms() -> None:
     """A destination that may know nobody is told of an object stored with names, and of one stored without."""
     stored = part_10(data_set())
