@@ -1,6 +1,5 @@
 """The comparison of families on `chest_xray`'s parts, on invented images (CC1, CC30, ME1)."""
 
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,19 +17,13 @@ from triton_models.chest_xray.learning import Recipe
 from triton_models.chest_xray.measure import prepared
 from triton_models.chest_xray.subtypes import Inside
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own TorchScript exporter
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's own TorchScript exporter
+    pytest.mark.usefixtures("one_thread"),
+]
 
 RECIPE = Recipe(side=64, width=8, epochs=2, batch=8, average=0.5, mixup=0.0)
 SERVED = Path(str(files("triton_models.chest_xray") / "chest_xray.onnx"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads of torch that wait for each other on busy cores cost three times what they save."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

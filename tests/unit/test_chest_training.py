@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +20,10 @@ from triton_models.chest_xray import train as training
 from triton_models.chest_xray.measure import operating_threshold
 from triton_models.trained import TrainedModel
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own TorchScript exporter
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's own TorchScript exporter
+    pytest.mark.usefixtures("one_thread"),
+]
 
 QUICK = replace(training.QUICK, people=None)
 
@@ -50,15 +52,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(f"{person}.png,{kind},{person},kermany,CC BY 4.0")
     (made / "chest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return made
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads of torch that wait for each other on busy cores cost three times what they save."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

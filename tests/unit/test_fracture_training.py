@@ -1,7 +1,6 @@
 """`fracture` from images and boxes to a measured ONNX, on invented images: rehearsal, rerun, refusals (ME8, ME10)."""
 
 import json
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,18 +18,12 @@ from triton_models.fracture.framing import COLUMNS, ROWS, STRIDE
 from triton_models.fracture.network import BoneNet, start_from
 from triton_models.trained import TrainedModel
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own TorchScript exporter
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's own TorchScript exporter
+    pytest.mark.usefixtures("one_thread"),
+]
 
 CHEST = Path(str(files("triton_models.chest_xray") / "chest_xray.onnx"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads of torch that wait for each other on busy cores cost three times what they save."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
