@@ -36,11 +36,13 @@ COMMANDS = (
     "quality",
     "bench",
     "rebuild",
-    "studies",
     "backup",
     "restore",
     "contract",
 )
+
+FORMER = {"studies": "study"}
+"""What a group was called before: its module still registers that name, hidden, for scripts."""
 
 INTERRUPTED = 130
 HELP = "Event-driven clinical inference. State lives in .clinstream, or where CLINSTREAM_HOME says."
@@ -51,6 +53,7 @@ def build(asked: Sequence[str] = ()) -> typer.Typer:
     app = typer.Typer(help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
     app.callback()(_nothing_in_common)
     first = next((word for word in asked if not word.startswith("-")), "")
+    first = FORMER.get(first, first)
     for name in (first,) if first in COMMANDS else COMMANDS:
         importlib.import_module(f"clinstream.commands.{name}").register(app)
     return app

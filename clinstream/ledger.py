@@ -22,12 +22,12 @@ async def entries(database: Database, settings: Settings, which: str) -> list[St
     """
     studies = {which}
     if not which.startswith("stu-"):
-        studies, _ = await database.look_up(which, by_whom=getpass.getuser(), purpose="clinstream studies")
+        studies, _ = await database.look_up(which, by_whom=getpass.getuser(), purpose="clinstream study")
         key = pseudonym_key(settings)
         studies = {*studies, ids.study_id(key, which), ids.study_id(key, ids.pseudonymous_uid(key, which))}
     found = await database.archive.study(sorted(studies))
     if not found:
-        raise UserError("No such study came in; `clinstream studies list` shows what did.")
+        raise UserError("No such study came in; `clinstream study list` shows what did.")
     return found
 
 

@@ -27,7 +27,7 @@ def rebuild(
 ) -> None:
     """Make answers, results, outcomes, images, readings and assessments anew from the log; nothing is published again.
 
-    Objects of the log that the ledger of studies lacks are noted there again, with their headers; `studies rebuild`
+    Objects of the log that the ledger of studies lacks are noted there again, with their headers; `study rebuild`
     looks at those that it has, too.
     Recording waits meanwhile and goes on by itself. Rows that were committed but are not on the log yet are kept.
     Releases, the audit and the outbox are decisions and stay as they are. Tables that were dropped are made again.

@@ -73,7 +73,7 @@ def test_what_stow_took_is_found_by_qido_and_comes_back_from_wado_as_it_was_sent
         events = [envelope.read(ImageObserved, record.value) for record in log.read()]
         assert stored == {event.object_id for event in events} == {f"{STUDY}.{number}" for number in range(3)}
         work(doors, events[:2])
-        rebuilt = command(doors.settings, "studies", "rebuild")
+        rebuilt = command(doors.settings, "study", "rebuild")
         assert rebuilt.exit_code == 0, rebuilt.output
 
         (study,) = client.get("/studies", params={"StudyInstanceUID": STUDY, "PatientID": "4711"}).json()
@@ -91,10 +91,10 @@ def test_what_stow_took_is_found_by_qido_and_comes_back_from_wado_as_it_was_sent
         assert picture.headers["content-type"] == "image/jpeg"
         (line,) = json.loads(command(doors.settings, "studies", "show", STUDY, "--json").stdout)
         assert (line["state"], line["received"], line["expected"]) == ("receiving", 3, None)
-        told = command(doors.settings, "studies", "expect", STUDY, "--instances", "3", "--json")
+        told = command(doors.settings, "study", "expect", STUDY, "--instances", "3", "--json")
         (line,) = json.loads(told.stdout)
         assert (line["state"], line["received"], line["expected"], line["sender"]) == ("complete", 3, 3, "STOW-RS")
-        (line,) = json.loads(command(doors.settings, "studies", "expect", STUDY, "--ask", base, "--json").stdout)
+        (line,) = json.loads(command(doors.settings, "study", "expect", STUDY, "--ask", base, "--json").stdout)
         assert (line["state"], line["expected_by"]) == ("complete", "list")
-        assert line in json.loads(command(doors.settings, "studies", "list", "--json").stdout)
+        assert line in json.loads(command(doors.settings, "study", "list", "--json").stdout)
     assert "4711" not in doors.log("door-http")

@@ -51,3 +51,13 @@ def test_every_command_is_there_and_says_what_it_does(name: str) -> None:
     answer = CliRunner().invoke(app, [name, "--help"])
     assert answer.exit_code == 0, answer.output
     assert "Usage" in answer.output
+
+
+@pytest.mark.parametrize("former", command_line.FORMER)
+def test_what_a_group_was_called_before_still_runs_and_is_not_shown(former: str) -> None:
+    """Scripts go on; a person finds one name."""
+    app = command_line.build([former])
+    for name in ("list", "show", "expect", "expedite", "rebuild"):
+        answer = CliRunner().invoke(app, [former, name, "--help"])
+        assert answer.exit_code == 0, answer.output
+    assert former not in CliRunner().invoke(app, ["--help"]).output
