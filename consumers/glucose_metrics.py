@@ -7,8 +7,6 @@ a core allows, metrics are late and nothing else is: the marks of a wearer's day
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-import psutil
-
 from adapters import telemetry
 from adapters.clock import Clock
 from adapters.database import GlucoseViews, MetricsRow, Recomputed
@@ -27,7 +25,8 @@ AWAY_S = 2.0
 REST, BUSY_REST = 1.0, 8.0
 """Rests so many times as long as it worked: half of a core at most, a ninth on a busy machine."""
 BUSY = 0.6
-"""Share of all cores' time in which somebody worked, we included, since the last round."""
+"""Share of the cores' or a quota's time in which somebody worked, us included, since the last round: a load average
+looks back a minute, so that work which began half a minute ago had half a core taken from it."""
 
 
 class GlucoseMetrics:
@@ -79,14 +78,6 @@ class GlucoseMetrics:
 
     async def _send(self, rows: Sequence[MetricsRow]) -> None:
         await self._publisher.publish_many([message(row) for row in rows], deadline_s=DEADLINE_S)
-
-
-def busy_share() -> float:
-    """How much of all cores' time was used since this was last asked, 0 to 1.
-
-    The load average looks back a minute: work that began half a minute ago had half a core taken from it.
-    """
-    return float(psutil.cpu_percent()) / 100
 
 
 def message(row: MetricsRow) -> Message:

@@ -178,7 +178,8 @@ def quiet_of(settings: Settings) -> Quiet:
 
 async def beside(settings: Settings, services: Services) -> None:
     """The background work of the process `loop`, which reads no topic; ends by cancellation."""
-    from consumers.glucose_metrics import GlucoseMetrics, busy_share
+    from adapters.busy_cores import BusyCores
+    from consumers.glucose_metrics import GlucoseMetrics
     from consumers.journal_keeping import JournalKeeping
     from consumers.relay import Relay
     from consumers.study_watch import StudyWatch
@@ -186,7 +187,7 @@ async def beside(settings: Settings, services: Services) -> None:
     relay = Relay(services.database, services.publisher, services.clock)
     every_s = settings.glucose_metrics_every_s
     metrics = GlucoseMetrics(
-        services.database.glucose, services.publisher, services.clock, every_s=every_s, load=busy_share
+        services.database.glucose, services.publisher, services.clock, every_s=every_s, load=BusyCores().share
     )
     watch = StudyWatch(services.database.archive, quiet_of(settings), services.clock)
     journal = JournalKeeping(services.database, settings.doors.journal_days, services.clock)
