@@ -60,7 +60,8 @@ UNITS: Mapping[str, GlucoseUnit] = {
 class Reading(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One value of one wearer's sensor. Unknown fields are refused: a misspelt `simulated` must not pass.
 
-    `clipped` says that the sensor showed "low" or "high" and that `value` is its limit.
+    `clipped` says that the sensor showed "low" or "high" and that `value` is its limit. `to_the_minute` says that the
+    time is cut to the minute, so that a reading of that minute which an app told with its second is the same one.
     """
 
     measured_at: Annotated[datetime, msgspec.Meta(tz=True)]
@@ -70,6 +71,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     device: Annotated[str, msgspec.Meta(max_length=MAX_DEVICE)] = ""
     simulated: bool = False
     clipped: Bound = ""
+    to_the_minute: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """Routes that take glucose readings: entries of Nightscout uploaders, and our own with a result for each reading."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 
 from adapters.kafka import Message
-from producers import cgm
+from producers import cgm, minutes
 from producers.replies import ERROR, JSON, Early, Result, answered, body, reply, require_json
 from producers.site import MAX_READINGS, Site, count
 from schemas.errors import RejectedInput
@@ -72,11 +72,18 @@ async def _glucose(request: Request, site: Site) -> Response:
     require_json(request)
     items = objects(await body(request))
     now = site.clock.now()
+    readings = [_read(item) for item in items]
+    there = await _minutes(site, wearer.subject_id, readings)
     results: list[Result] = []
     taken: list[tuple[GlucoseObserved, Message]] = []
-    for item in items:
+    for reading in readings:
         try:
-            made = cgm.observed(cgm.plain(item), wearer.subject_id, now, "http")
+            if isinstance(reading, RejectedInput):
+                raise reading
+            if there and _is_cut(reading) and (known := there.told(reading.measured_at, reading.device)):
+                results.append(Result(str(known.event_id), "accepted", minutes.WITH_SECONDS))
+                continue
+            made = cgm.observed(reading, wearer.subject_id, now, "http")
         except RejectedInput as problem:
             results.append(Result(None, "refused", str(problem)))
             count("refused")
@@ -85,6 +92,27 @@ async def _glucose(request: Request, site: Site) -> Response:
         results.append(Result(str(made[0].event_id), "accepted"))
     await site.put(wearer.subject_id, taken)
     return reply(200 if taken or not results else 422, {"results": results})
+
+
+def _read(item: Any) -> cgm.Reading | RejectedInput:
+    try:
+        return cgm.plain(item)
+    except RejectedInput as problem:
+        return problem
+
+
+def _is_cut(reading: cgm.Reading) -> bool:
+    return reading.to_the_minute and not reading.simulated
+
+
+async def _minutes(site: Site, subject: str, readings: Sequence[cgm.Reading | RejectedInput]) -> minutes.Minutes | None:
+    """None where no reading is cut to its minute, as nearly always: nothing is asked then. Simulated ones have rows of
+    their own."""
+    cut = [each.measured_at for each in readings if isinstance(each, cgm.Reading) and _is_cut(each)]
+    if not cut:
+        return None
+    await site.settled(subject)
+    return await minutes.of(site, subject, cut)
 
 
 def objects(data: bytes) -> list[Any]:

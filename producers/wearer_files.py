@@ -2,16 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from starlette.datastructures import FormData, UploadFile
 
-from adapters.database.shelf import Uploaded
 from adapters.kafka import Message
-from producers import cgm, forms, vendor_csv
+from producers import cgm, forms, minutes, vendor_csv
 from producers.forms import FORM
 from producers.replies import ERROR, Early, answered, body, media_type, reply
 from producers.site import Site, count
@@ -27,8 +26,6 @@ MAX_BODY_BYTES = MAX_FILE_BYTES + 10_000
 MAX_LINES = 60_000
 """Half a year of a reading every five minutes."""
 MAX_AT_WORK = 2
-MINUTE = timedelta(minutes=1)
-WITH_SECONDS = "an app had uploaded this minute's reading"
 CHUNK = 500
 """Readings taken at once: what other senders wait for, about 20 ms."""
 FIELDS = ("file", "zone", "token", "simulated")
@@ -139,16 +136,18 @@ async def _take(site: Site, subject: str, lines: Sequence[Line], *, simulated: b
     for start in range(0, len(lines), CHUNK):
         taken: list[tuple[GlucoseObserved, Message]] = []
         some = lines[start : start + CHUNK]
-        there = {} if simulated else await _there(site, subject, some)
+        cut = (line.body for line in some if line.cut and line.body and not simulated)
+        there = await minutes.of(site, subject, [datetime.fromisoformat(body["measured_at"]) for body in cut])
         for line in some:
             if line.body is None:
                 results.append(LineResult(line.number, None, "unreadable", line.reason))
                 continue
-            if line.cut and (known := there.get(line.body["measured_at"])):
-                results.append(LineResult(line.number, str(known.event_id), "accepted", WITH_SECONDS))
-                continue
             try:
-                made = cgm.observed(cgm.plain({**line.body, "simulated": simulated}), subject, now, "file")
+                reading = cgm.plain({**line.body, "simulated": simulated})
+                if line.cut and (known := there.told(reading.measured_at, reading.device)):
+                    results.append(LineResult(line.number, str(known.event_id), "accepted", minutes.WITH_SECONDS))
+                    continue
+                made = cgm.observed(reading, subject, now, "file")
             except RejectedInput as problem:
                 results.append(LineResult(line.number, None, "refused", str(problem)))
                 count("refused")
@@ -157,16 +156,6 @@ async def _take(site: Site, subject: str, lines: Sequence[Line], *, simulated: b
             results.append(LineResult(line.number, str(made[0].event_id), "accepted"))
         await site.put(subject, taken)
     return results
-
-
-async def _there(site: Site, subject: str, lines: Sequence[Line]) -> dict[str, Uploaded]:
-    """What an app had uploaded with its seconds, by the minute that these lines have: it is one reading, not two."""
-    times = sorted(datetime.fromisoformat(line.body["measured_at"]) for line in lines if line.cut and line.body)
-    if not times:
-        return {}
-    rows = await site.kept(site.shelf.readings(subject, since=times[0], until=times[-1] + MINUTE, limit=MAX_LINES))
-    minutes = ((row.measured_at.replace(second=0, microsecond=0), row) for row in rows)
-    return {minute.isoformat(): row for minute, row in minutes if minute != row.measured_at}
 
 
 _TEXT = {"type": "string"}

@@ -18,7 +18,7 @@ from schemas.errors import RejectedInput, Unprocessable, UserError
 TIME_COLUMNS = ("timestamp", "measured_at", "time", "datetime", "date")
 VALUE_COLUMNS = {"glucose_mg_dl": "mg/dL", "glucose": "mg/dL", "sgv": "mg/dL", "glucose_mmol_l": "mmol/L"}
 PARQUET = b"PAR1"
-MEASURED_AT = "measured_at"
+MEASURED_AT, TO_THE_MINUTE = "measured_at", "to_the_minute"
 ROUTE = "/v1/glucose"
 
 
@@ -53,7 +53,8 @@ def shifted(rows: Iterable[Row | Sent], now: datetime) -> list[Row | Sent]:
 
     def move(row: Row) -> Row:
         moved = datetime.fromisoformat(row.body[MEASURED_AT]) + by
-        return replace(row, body={**row.body, MEASURED_AT: moved.isoformat()})
+        kept = {name: value for name, value in row.body.items() if name != TO_THE_MINUTE}  # a time that we made
+        return replace(row, body={**kept, MEASURED_AT: moved.isoformat()})
 
     return [move(row) if isinstance(row, Row) else row for row in kept]
 
@@ -71,7 +72,9 @@ def _text(path: Path, data: bytes, zone: tzinfo) -> Iterator[Row | Sent]:
 
 def _of_export(path: Path, line: vendor_csv.Line) -> Row | Sent:
     place = f"{path}:{line.number}"
-    return Sent(place, "unreadable", line.reason) if line.body is None else Row(place, line.body)
+    if line.body is None:
+        return Sent(place, "unreadable", line.reason)
+    return Row(place, {**line.body, TO_THE_MINUTE: True} if line.cut else line.body)
 
 
 def _json(path: Path, text: str) -> Iterator[Row | Sent]:

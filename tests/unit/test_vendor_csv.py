@@ -90,7 +90,7 @@ def test_libreview_days_are_read_as_the_file_writes_them(
 ) -> None:
     rows = bodies(load(tmp_path, LIBRE.format(unit="mmol/L", days=days, values=('"5,6"', "LO", "HI")), zone))
     first, second = (f"{each}+00:00" for each in expected)
-    device = {"unit": "mmol/L", "device": "FreeStyle Libre 3"}
+    device = {"unit": "mmol/L", "device": "FreeStyle Libre 3", "to_the_minute": True}
     assert rows == [
         {"measured_at": first, "value": 5.6, **device},
         {"measured_at": second, "value": 22.2, "clipped": "high", **device},

@@ -11,7 +11,7 @@ import pytest
 
 from clinstream.sending import cgm as recordings
 from clinstream.sending.posting import Row
-from producers import cgm, wearer_files
+from producers import cgm, minutes, wearer_files
 from schemas import topics
 from schemas.events import GlucoseObserved
 from tests.support.http_door import Client, at_the_door
@@ -102,12 +102,55 @@ async def test_a_minute_of_which_an_app_told_the_second_gets_no_second_reading_f
     assert (first["event_id"], first["status"], first["reason"]) == (
         str(told.event_id),
         "accepted",
-        wearer_files.WITH_SECONDS,
+        minutes.WITH_SECONDS,
     )
     assert [event.measured_at.minute for event in observed(app)] == [0, 1]
     assert str(observed(app)[-1].event_id) == second["event_id"]
     await app.post(ROUTE + "&simulated=true", text.encode(), api_secret=SECRET, content_type="text/csv")
     assert len(observed(app)) == 4
+
+
+async def test_send_cgm_of_libreview_adds_nothing_to_what_an_app_told_with_seconds_unless_of_another_maker(
+    app: Client, tmp_path: Path
+) -> None:
+    """GL3: one reading is one row whoever uploads it; two sensors of two makers are two, and neighbours stay."""
+    sent = [
+        {"type": "sgv", "sgv": 119, "date": 1_699_952_423_000, "device": "xDrip-LibreReceiver"},  # 09:00:23 in UTC
+        {"type": "sgv", "sgv": 140, "date": 1_699_952_485_000, "device": "xDrip-DexcomG6"},  # 09:01:25
+        {"type": "sgv", "sgv": 125, "date": 1_699_952_579_000, "device": ""},  # 09:02:59
+    ]
+    assert (await app.post("/api/v1/entries", sent, api_secret=SECRET)).status_code == 200
+    told = app.events(topics.OBSERVED_GLUCOSE_BACKFILL, GlucoseObserved)
+    app.shelf.record(*told)
+    rows = "".join(f"FreeStyle Libre 2,14-11-2023 10:0{minute},0,118,\n" for minute in range(4))
+    path = tmp_path / "export.csv"
+    path.write_text("Device,Device Timestamp,Record Type,Historic Glucose mg/dL,Scan Glucose mg/dL\n" + rows)
+    local = recordings.zone("Europe/Berlin")
+    loaded = [row for row in recordings.load(path, zone=local) if isinstance(row, Row)]
+    bad = {**loaded[0].body, "value": 9}
+    answer = await app.post(recordings.ROUTE, [*(row.body for row in loaded), bad], api_secret=SECRET)
+    results = answer.json()["results"]
+    known = [str(told[0].event_id), None, str(told[2].event_id), None]
+    assert [row["event_id"] if row["reason"] == minutes.WITH_SECONDS else None for row in results[:4]] == known
+    assert [row["status"] for row in results] == ["accepted"] * 5, "the app's value stands, whatever the file says"
+    new = app.events(topics.OBSERVED_GLUCOSE_BACKFILL, GlucoseObserved)[3:]
+    assert [(event.measured_at.minute, event.measured_at.second) for event in new] == [(1, 0), (3, 0)]
+    for body in (loaded[0].body, *({**loaded[0].body, name: value} for name, value in (("simulated", True),))):
+        await app.post(recordings.ROUTE, body, api_secret=SECRET)
+    simulated = app.events(topics.OBSERVED_GLUCOSE_BACKFILL, GlucoseObserved)[5:]
+    assert [event.simulated for event in simulated] == [True], "a rehearsal has rows of its own"
+    moved = recordings.shifted(loaded, app.clock.now())
+    assert not any(recordings.TO_THE_MINUTE in row.body for row in moved if isinstance(row, Row))
+
+
+async def test_readings_that_are_not_cut_are_taken_without_a_look_at_the_shelf(app: Client) -> None:
+    """GL2: a sensor may measure twice in one clock minute; and the live path stays short."""
+    app.shelf.down = True
+    bodies = [{"measured_at": f"2023-11-14T09:00:{second}Z", "value": 118, "unit": "mg/dL"} for second in ("00", "59")]
+    assert (await app.post(recordings.ROUTE, bodies, api_secret=SECRET)).status_code == 200
+    assert len(observed(app)) == 2
+    cut = {**bodies[0], "to_the_minute": True}
+    assert (await app.post(recordings.ROUTE, cut, api_secret=SECRET)).status_code == 503
 
 
 async def test_the_form_of_the_pairing_page_brings_file_zone_and_credential(app: Client) -> None:
