@@ -15,6 +15,7 @@ from consumers.exporting.source import SourceImage, stamp
 from schemas.events import Heat
 
 SERIES_NUMBER = 9701
+CAPTURED = ("DateOfSecondaryCapture", "TimeOfSecondaryCapture")
 WIDTH = 768
 MAX_HEIGHT = 1024
 PAD = 14
@@ -50,9 +51,9 @@ def build(account: Account, source: SourceImage, shown: npt.NDArray[np.uint8]) -
     made.BurnedInAnnotation = "YES"
     made.ImageType = ["DERIVED", "SECONDARY"]
     made.ConversionType = "WSD"
-    moment = stamp(account.told_at)
-    date(made, moment)
-    made.DateOfSecondaryCapture, made.TimeOfSecondaryCapture = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S.%f")
+    date(made, account, CAPTURED)
+    if account.edition:  # which this kind can do without
+        del made[CAPTURED[0]], made[CAPTURED[1]]
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.stand_in.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.stand_in.SOPInstanceUID
@@ -113,9 +114,9 @@ def _spread(heat: Heat, size: tuple[int, int]) -> npt.NDArray[np.float64]:
 
 
 def _lines(account: Account) -> list[tuple[str, int, tuple[int, int, int]]]:
-    """(text, size in pixels, colour) of each line; nothing in it names the patient."""
+    """(text, size in pixels, colour) of each line; none names the patient, nor the day where nobody is named."""
     answer = account.result.answer
-    moment = stamp(account.made_at)
+    moment = "" if account.edition else f"  |  {stamp(account.made_at):%Y-%m-%d %H:%M:%S}"
     lines = [
         (PURPOSE.upper(), 22, WARNING),
         (f"{account.title}: {account.conclusion}"[:64], 26, INK),
@@ -132,7 +133,7 @@ def _lines(account: Account) -> list[tuple[str, int, tuple[int, int, int]]]:
         lines.append((f"assessed by a clinician: {said.replace('_', ' ')}"[:80], 18, WARNING))
     lines += [(remark[:90], 18, INK) for remark in account.remarks[:MAX_REMARKS]]
     lines += [
-        (f"threshold {answer.threshold:g}  |  {answer.task} {answer.version}  |  {moment:%Y-%m-%d %H:%M:%S}", 14, INK),
+        (f"threshold {answer.threshold:g}  |  {answer.task} {answer.version}{moment}", 14, INK),
         (answer.notice[:110], 14, INK),
     ]
     return lines

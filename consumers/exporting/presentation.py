@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from consumers.exporting import places
 from consumers.exporting.account import PURPOSE, Account
 from consumers.exporting.report import MANUFACTURER, date
-from consumers.exporting.source import SourceImage, stamp
+from consumers.exporting.source import SourceImage
 
 SERIES_NUMBER = 9703
 LAYER = "AI"
@@ -56,10 +56,7 @@ def build(account: Account, source: SourceImage) -> Dataset:
         series_description=f"{PURPOSE}: {account.title}"[:64],
     )
     made.Laterality = source.text("Laterality")
-    moment = stamp(account.told_at)
-    date(made, moment)
-    made.PresentationCreationDate = moment.strftime("%Y%m%d")
-    made.PresentationCreationTime = moment.strftime("%H%M%S.%f")
+    date(made, account, ("PresentationCreationDate", "PresentationCreationTime"))
     source.lend(made)
     return made
 

@@ -15,7 +15,7 @@ from pydicom.uid import (
 from consumers.exporting import codes
 from consumers.exporting.account import PURPOSE, Account
 from consumers.exporting.report import MANUFACTURER, date
-from consumers.exporting.source import SourceImage, stamp
+from consumers.exporting.source import SourceImage
 from schemas import ids
 
 SERIES_NUMBER = 9702
@@ -46,7 +46,7 @@ def build(account: Account, source: SourceImage, told: Sequence[UUID], sent: Col
         software_versions=f"{account.result.task} {account.result.answer.version}",
         device_serial_number=account.result.answer.version,
     )
-    date(made, stamp(account.told_at))
+    date(made, account)
     source.lend(made)
     return made
 

@@ -1,7 +1,6 @@
 """A result as a DICOM structured report: Comprehensive 3D SR after TID 1500 (PS3.16), unverified and preliminary."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from uuid import UUID
 
 from highdicom import sr
@@ -9,6 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, Comprehensive3DSRStorage
 
+from adapters.deidentifying_walk import DUMMIES
 from consumers.exporting import codes, places
 from consumers.exporting.account import PURPOSE, Account, Presence, Statement
 from consumers.exporting.source import SourceImage, stamp
@@ -56,18 +56,33 @@ def build(account: Account, source: SourceImage, others: Sequence[SourceImage] =
     )
     if account.follows is not None:
         made.PredecessorDocumentsSequence = [_predecessor(account, account.follows, source)]
-    date(made, stamp(account.told_at))
+    date(made, account)
     source.lend(made)
     return made
 
 
-def date(made: Dataset, moment: datetime) -> None:
-    """Dates of the result and not of the telling: a second telling is the same object."""
-    for what in ("Content", "InstanceCreation", "Series"):
-        setattr(made, f"{what}Date", moment.strftime("%Y%m%d"))
-        setattr(made, f"{what}Time", moment.strftime("%H%M%S.%f"))
-    for equipment in made.get("ContributingEquipmentSequence", []):
-        equipment.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S.%f%z")
+def date(made: Dataset, account: Account, *others: tuple[str, str]) -> None:
+    """Dates of the result and not of the telling: a second telling is the same object. `others` are further pairs of
+    date and time that its kind demands.
+
+    A telling that names nobody has the profile's dummies instead, as its images have: the day of the analysis is as a
+    rule that of the study, which is gone there (PS3.15 E.1, without an option that retains dates).
+    """
+    pairs = [(f"{what}Date", f"{what}Time") for what in ("Content", "InstanceCreation", "Series")]
+    equipment = made.get("ContributingEquipmentSequence", [])
+    if account.edition:
+        day, time = DUMMIES["DA"], DUMMIES["TM"]
+        made.LongitudinalTemporalInformationModified = "REMOVED"
+        for each in equipment:
+            each.pop("ContributionDateTime", None)
+    else:
+        moment = stamp(account.told_at)
+        day, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S.%f")
+        for each in equipment:
+            each.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S.%f%z")
+    for date_name, time_name in (*pairs, *others):
+        setattr(made, date_name, day)
+        setattr(made, time_name, time)
 
 
 def _groups(account: Account, image: Dataset, whole: Account) -> list[sr.MeasurementsAndQualitativeEvaluations]:

@@ -33,6 +33,13 @@ PRESENCES: dict[Presence, Code] = {
 
 Resource = dict[str, Any]
 
+MASKED: Resource = {
+    "extension": [
+        {"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"},
+    ]
+}
+"""Of a time that a resource must have and that would tell the day."""
+
 
 def bundle(
     account: Account, source: SourceImage, others: Sequence[SourceImage] = (), *, withdrawn: bool = False
@@ -75,8 +82,7 @@ def _observation(
         "code": _concept(codes.of_label(statement.label)),
         "subject": _patient(source),
         "derivedFrom": [_study(source)],
-        "effectiveDateTime": _time(answer.hops["observed"]),
-        "issued": _time(account.made_at),
+        **_times(account),
         "valueCodeableConcept": _concept(PRESENCES[statement.presence]),
         "device": {"reference": f"Device/{_device_id(account)}"},
         "method": _concept(codes.ARTIFICIAL_INTELLIGENCE),
@@ -137,8 +143,7 @@ def _report(account: Account, source: SourceImage, observations: list[Resource],
         "category": [_concept_of("http://terminology.hl7.org/CodeSystem/v2-0074", "RAD", "Radiology")],
         "code": {"coding": [IMAGING_REPORT], "text": account.title},
         "subject": _patient(source),
-        "effectiveDateTime": _time(account.result.answer.hops["observed"]),
-        "issued": _time(account.made_at),
+        **_times(account),
         "imagingStudy": [_study(source)],
         "result": [{"reference": f"Observation/{each['id']}"} for each in observations],
         "conclusion": "; ".join([f"{PURPOSE}: {account.title}: {account.conclusion}", *account.remarks]),
@@ -171,7 +176,7 @@ def _provenance(account: Account, observations: list[Resource]) -> Resource:
         "resourceType": "Provenance",
         "id": _id(account, "provenance", str(account.result.result_id)),
         "target": [{"reference": f"Observation/{each['id']}"} for each in observations],
-        "recorded": _time(account.told_at),
+        **({"_recorded": MASKED} if account.edition else {"recorded": _time(account.told_at)}),
         "activity": _concept_of("http://terminology.hl7.org/CodeSystem/v3-DataOperation", "UPDATE", "revise"),
         "agent": [{"who": {"display": "a clinician, through the review door"}}],
         "reason": [{"text": _said(account)}],
@@ -214,6 +219,13 @@ def _device_id(account: Account) -> str:
 
 def _id(account: Account, kind: str, name: str) -> str:
     return str(uuid5(ids.NAMESPACE, f"fhir\n{kind}\n{account.identity}\n{name}"))
+
+
+def _times(account: Account) -> Resource:
+    """When the image came and the result was made; of a telling that names nobody neither, as in its DICOM objects."""
+    if account.edition:
+        return {}
+    return {"effectiveDateTime": _time(account.result.answer.hops["observed"]), "issued": _time(account.made_at)}
 
 
 def _time(seconds: float) -> str:

@@ -337,6 +337,7 @@ async def test_a_study_kept_without_names_comes_back_with_its_patient_and_leaves
         assert "PatientIdentityRemoved" not in each
     for each in nobody:
         assert each.PatientIdentityRemoved == "YES"
+        assert {e.value for e in each.iterall() if e.VR in ("DA", "DT")} <= {"", None, "19000101"}
         assert [name for name in names if name.decode() in str(each)] == []
         assert ids.study_id(bytes.fromhex(KEY), str(each.StudyInstanceUID)) == event.study_id
     (report,), (other,) = ([each for each in group if each.Modality == "SR"] for group in (named, nobody))

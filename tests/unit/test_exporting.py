@@ -17,8 +17,9 @@ from fhir.resources.R4B.bundle import Bundle
 from pydicom.dataset import Dataset
 
 import triton_models
+from adapters import deidentification
 from adapters.database.study_reports import Decision, StudyReport, View
-from consumers.exporting import account, codes, package
+from consumers.exporting import account, codes, package, picture
 from consumers.exporting.source import TAGS
 from schemas import ids
 from schemas.errors import Unprocessable
@@ -209,6 +210,7 @@ def test_other_programs_find_no_fault_with_the_objects(tmp_path: Path) -> None:
         *placed(chest()),
         *package.told(amended, chest()).objects,
         *package.taken_back(account.of_result(result, CARD), chest(), [result.result_id]).objects,
+        *package.told(replace(amended, edition="deidentified"), chest(), presentation_state=True).objects,
     ]
     refused = View("1.2", uuid4(), "sub-1", "", "refused", None, "image quality: it is turned", "rotated")
     answered = View(result.object_id, result.answer.event_id, "sub-1", "", "answered", result.result_id)
@@ -378,3 +380,35 @@ def test_an_edition_without_names_is_made_of_other_objects() -> None:
     assert before[0].ReferencedSOPInstanceUID != before[1].ReferencedSOPInstanceUID
     urls = [{each["request"]["url"] for each in p.bundle["entry"]} for p in (named, nobody)]
     assert len(urls[0] & urls[1]) == 1, "only the Device is the same"
+
+
+def test_an_edition_without_names_tells_no_day_and_one_with_names_the_true_one() -> None:
+    """CC15: the day of the analysis is as a rule the day of the study, which the profile takes out of the images."""
+    result = account.of_result(
+        chest_result(observed=1.79e9, heat=HEAT, regions=REGIONS),
+        CARD,
+        changed={"assessment": "rejected", "label": "pneumonia"},
+    )
+    nobody = replace(result, edition="deidentified")
+    pseudonymous = deidentification.of_file(chest(), b"k" * 32, "basic", whole=True)
+    today = f"{datetime.fromtimestamp(1.79e9):%Y%m%d}"  # noqa: DTZ006 - local, as DICOM's dates are
+    for each, image, days in ((nobody, pseudonymous, {"19000101"}), (result, chest(), {today, "20260102", "20210131"})):
+        parcel = package.told(each, image, presentation_state=True)
+        back = package.taken_back(each, image, [result.result.result_id])
+        made = (*parcel.objects, *back.objects)
+        assert [one.Modality for one in made] == ["SR", "OT", "PR", "KO"]
+        for one in made:
+            found = {str(e.value)[:8] for e in one.iterall() if e.VR in ("DA", "DT") and e.value}
+            assert found == days, one.Modality
+            assert one.ContentDate in ("19000101", today)
+            assert one.get("LongitudinalTemporalInformationModified", "") == ("REMOVED" if each is nobody else "")
+            assert one.ContentTime.startswith("000000") == (each is nobody)
+        for bundle in (parcel.bundle, back.bundle):
+            Bundle.model_validate(dict(bundle))
+            assert ("2026-09-2" in str(bundle)) == (each is result)
+    later = {"observed": 1.80e9, "inferred": 1.80e9, "recorded": 1.80e9}
+    answer = msgspec.structs.replace(result.result.answer, hops=later)
+    after = msgspec.structs.replace(result.result, answer=answer)
+    shown = np.zeros((64, 64), dtype=np.uint8)
+    for each, same in ((nobody, True), (result, False)):
+        assert np.array_equal(picture.draw(each, shown), picture.draw(replace(each, result=after), shown)) == same
