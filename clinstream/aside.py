@@ -36,16 +36,18 @@ class Replayed:
 
 
 def letters(settings: Settings) -> list[Letter]:
-    """All dead letters there are, oldest first, one for each event, task and attempt.
+    """All dead letters there are, oldest first, one for each event, task and attempt; of a door one for each content.
 
-    A process that dies between writing a letter and acknowledging its event writes it twice.
+    A process that dies between writing a letter and acknowledging its event writes it twice. What a door refused was
+    never on the log: its letters have one origin and differ by their event.
     """
-    found: dict[tuple[Origin, str, int], Letter] = {}
+    found: dict[tuple[Origin, str, int, str], Letter] = {}
     for record in log.read(settings.kafka, (topics.DEAD_FAILED, topics.DEAD_UNPROCESSABLE)):
         letter = dead_letters.read(
             record.topic, record.partition, record.offset, record.key, list(record.headers.items()), record.value
         )
-        found.setdefault((letter.note.origin, letter.note.task, letter.note.attempt), letter)
+        note = letter.note
+        found.setdefault((note.origin, note.task, note.attempt, note.event_id), letter)
     return sorted(found.values(), key=lambda letter: (letter.note.first_seen, letter.id))
 
 
@@ -92,11 +94,20 @@ def find(found: Iterable[Letter], wanted: Sequence[str]) -> list[Letter]:
     return [by_id[name] for name in wanted]
 
 
+def at_the_door(letter: Letter) -> bool:
+    """Whether a door refused it, so that it never was an event of the log and cannot go through again."""
+    return not letter.note.observed.topic
+
+
 def replay(settings: Settings, chosen: Sequence[Letter]) -> list[Replayed]:
     """Puts each event back where it entered the log, once, with one attempt more; returns where it lies now.
 
-    Raises BrokerUnavailable; what was put back by then comes through, and again does no harm.
+    Raises UserError for one that a door refused, and BrokerUnavailable; what was put back by then comes through, and
+    again does no harm.
     """
+    for letter in chosen:
+        if at_the_door(letter):
+            raise UserError(f"{letter.id} was refused at the door and never was an event; its sender has to mend it.")
     by_event: dict[Origin, Letter] = {}
     for letter in chosen:
         before = by_event.setdefault(letter.note.observed, letter)

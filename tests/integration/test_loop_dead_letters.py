@@ -1,23 +1,30 @@
 """Events put aside by the real loop, listed and sent through again by commands; Kafka and PostgreSQL are real."""
 
 import asyncio
+import getpass
 import json
+import stat
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from typer.testing import CliRunner
+from sqlalchemy import text
+from typer.testing import CliRunner, Result
 
-from adapters import topics_admin
+from adapters import sealing, topics_admin
 from adapters.clock import SystemClock
 from adapters.database import Database
-from adapters.kafka import Message
+from adapters.database.engine import make_engine
+from adapters.kafka import KafkaPublisher, Message
+from adapters.pixels import open_store
 from adapters.settings import Settings
 from clinstream.__main__ import build
 from consumers.delivery import Delivery
 from consumers.outcomes import Batch, Decide, Outcome
-from schemas.errors import StepFailed, UserError
+from producers.aside import put_aside
+from schemas.errors import DatabaseUnavailable, StepFailed, UserError
 from schemas.events import OutcomeDecided
 from tests.support import loop as support
 from tests.support.arrivals import ToyStep, number_of, packed, vitals
@@ -114,3 +121,54 @@ def test_a_letter_that_does_not_exist_and_a_lane_that_is_not_braked_are_told(ins
     for words in (["dead", "show", "failed-0-999999"], ["resume", "no-lane"], ["dead", "replay"]):
         result = CliRunner().invoke(build(), words)
         assert isinstance(result.exception, UserError), result.output
+
+
+async def test_what_a_door_keeps_sealed_is_listed_and_opened_for_who_has_the_key_and_says_why(
+    installation: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CC28: into a file that its owner alone may read, after the audit has who, when and why, and not without it."""
+    key, data = uuid4().bytes * 2, b"data set of Doe^Jane " + uuid4().bytes
+    monkeypatch.setenv("CLINSTREAM_PSEUDONYM_KEY", key.hex())
+    message, (uri, kept) = put_aside(
+        sealing.seal(key, sealing.QUARANTINE, data),
+        door="door-dicom",
+        sender="CLINIC_1",
+        media_type="application/dicom" + sealing.MEDIA_TYPE_SUFFIX,
+        error_class="Unprocessable",
+        reason="not de-identified: Burned In Annotation (0028,0301) is YES",
+        now=datetime.now(UTC),
+    )
+    store, publisher = open_store((tmp_path / "store").as_uri()), KafkaPublisher(installation.kafka, SystemClock())
+    await store.put(uri, kept, durable=True)
+    await publisher.start()
+    await publisher.publish_many([message])
+    await publisher.stop()
+    await store.close()
+    headers = {name: value.decode() for name, value in message.headers}
+
+    listed = await asyncio.to_thread(command, "list", "--sealed")
+    (mine,) = [each for each in listed if each["event_id"] == headers["dead_event_id"]]
+    assert (mine["kept"], mine["topic"]) == ("sealed", "door-dicom")
+    target, asked = tmp_path / "object.dcm", ("open", str(mine["id"]), "--why", "the vendor asks")
+
+    def opened(*words: str) -> Result:
+        return CliRunner().invoke(build(), ["dead", *asked, *words], catch_exceptions=True)
+
+    with monkeypatch.context() as away:
+        away.setenv("CLINSTREAM_DATABASE_URL", "postgresql+asyncpg://nobody:x@127.0.0.1:9/none")
+        assert isinstance((await asyncio.to_thread(opened, "--to", str(target))).exception, DatabaseUnavailable)
+        assert not target.exists()
+    told = await asyncio.to_thread(opened, "--to", str(target), "--by", "the physicist")
+    assert (told.exit_code, "Doe" in told.output) == (0, False), told.output
+    assert target.read_bytes() == data
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert isinstance((await asyncio.to_thread(opened, "--to", str(target))).exception, UserError)
+    engine = make_engine(installation.database.url, pool_size=1, statement_timeout_s=10)
+    async with engine.begin() as connection:
+        asked_for = text("SELECT by_whom, purpose, details FROM audit WHERE action = 'quarantine.open'")
+        (line,) = (await connection.execute(asked_for)).all()
+    await engine.dispose()
+    details = {"letter": mine["id"], "uri": uri, "sealed": True, "user": getpass.getuser()}
+    assert tuple(line) == ("the physicist", "the vendor asks", details)
+    with pytest.raises(UserError, match="refused at the door"):
+        CliRunner().invoke(build(), ["dead", "replay", str(mine["id"])], catch_exceptions=False)

@@ -20,6 +20,12 @@ class Doors(Calls):
         """(study ids, subject ids) of an accession number, Study Instance UID or patient id; the read is audited."""
         return await self._transactions.run(lambda c: identities.look_up(c, number, by_whom=by_whom, purpose=purpose))
 
+    async def note_opening(self, details: dict[str, object], *, by_whom: str, purpose: str) -> None:
+        """Notes in the audit that a person opens what a door put aside; `details` name the letter and no person."""
+        await self._transactions.run(
+            lambda c: identities.audit(c, by_whom=by_whom, purpose=purpose, action="quarantine.open", details=details)
+        )
+
     async def note_associations(self, entries: Sequence[DoorEntry]) -> None:
         """Stores what happened at a door; a repeat changes nothing."""
         if entries:
