@@ -21,11 +21,12 @@ demo: .venv/train.done ## start everything, send real samples through the real d
 test: .venv/dev.done setup ## the whole test suite, cheap tests first; three processes, since most tests wait
 	@$(BIN)/python -m pytest -q -n 3 --no-loadscope-reorder $(TESTS)
 
-check: .venv/dev.done ## format, lint, types, floor plan
+check: .venv/dev.done ## format, lint, types, floor plan, packaged weights
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy $(PACKAGES) tests
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m triton_models.packaged
 
 bench: .venv/serve.done ## measure speed; each figure beside its baseline of the same run
 	@for name in imaging vitals cgm stat restart dicom predictions storm hospital door; do $(BIN)/clinstream bench $$name || exit 1; done

@@ -16,7 +16,7 @@ from adapters import settings as settings_room
 from adapters.clock import Clock, SystemClock
 from adapters.settings import Settings
 from schemas.errors import ClinstreamError, Unavailable, UserError
-from triton_models import Model
+from triton_models import Model, packaged
 
 if TYPE_CHECKING:
     from adapters.repository import Entry
@@ -75,7 +75,9 @@ def write_starters(settings: Settings) -> None:
     async def write() -> None:
         database = Database.open(settings, SystemClock())
         try:
-            await database.ensure_starters([model.card for model in _models().values()])
+            models = _models()
+            why = {task: packaged.reason(model) for task, model in models.items()}
+            await database.ensure_starters([model.card for model in models.values()], why)
         finally:
             await database.close()
 
@@ -85,7 +87,8 @@ def write_starters(settings: Settings) -> None:
 def load_models(settings: Settings) -> None:
     """Writes the model repository and has Triton load what is missing of it: after every start of the server.
 
-    That is what the release log wants: the versions that answer and the one before, packaged or trained.
+    That is what the release log wants: the versions that answer and the one before, packaged or trained. Raises
+    Conflict for packaged weights that are not those that were measured.
     """
     from adapters import repository, triton
 
@@ -108,7 +111,7 @@ async def _entries(settings: Settings) -> "list[Entry]":
         for task, model in models.items():
             numbers = release.to_keep_loaded(release.standing(log, task)) or [model.card.version]
             wanted += [(task, number) for number in numbers]
-        own = [(model.card, model.weights_path) for model in models.values()]
+        own = [(model.card, packaged.weights_for(model, wanted)) for model in models.values()]
         return await versions.entries(own, trained, wanted, store, settings.home / "versions")
     finally:
         await store.close()

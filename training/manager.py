@@ -15,6 +15,7 @@ from adapters.repository import Entry
 from adapters.settings import Settings
 from schemas.errors import ClinstreamError, Conflict, MissingObject, Unavailable, UserError
 from training import release
+from triton_models import packaged
 from triton_models.model import Model
 
 log = telemetry.logger("releases")
@@ -186,7 +187,8 @@ class Manager:
         pairs = [(task, number) for number in numbers]
         folder = self._settings.home / FOLDER
         try:
-            return await versions.entries([(model.card, model.weights_path)], known, pairs, self._store, folder)
+            own = (model.card, await asyncio.to_thread(packaged.weights_for, model, pairs))
+            return await versions.entries([own], known, pairs, self._store, folder)
         except MissingObject as error:
             raise Conflict(str(error)) from error
 

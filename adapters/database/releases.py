@@ -1,6 +1,6 @@
 """The log of release decisions in PostgreSQL; choosing a version by it is `adapters.releases`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import text
@@ -15,6 +15,8 @@ from schemas.events import ReleaseChanged
 # Epochs are drawn from a sequence, and sequences do not commit in order: a poller that asks for `epoch > last` could
 # skip a lower one that commits later. One writer at a time makes the order of epochs the order of commits.
 RELEASES_LOCK = 0x72656C6561736573
+
+STARTER = "starter version of the card"
 
 LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 
@@ -101,14 +103,17 @@ async def move(
     return made
 
 
-async def ensure_starters(connection: AsyncConnection, cards: Iterable[ModelCard], now: datetime) -> None:
-    """Promotes the version of each card whose task has no decision yet; a second call changes nothing."""
+async def ensure_starters(
+    connection: AsyncConnection, cards: Iterable[ModelCard], now: datetime, why: Mapping[str, str]
+) -> None:
+    """Promotes the version of each card whose task has no decision yet; a second call adds nothing. `why` by task."""
     await connection.execute(LOCK, {"key": RELEASES_LOCK})
     known = {release.task for release in await since(connection, 0)}
     for card in cards:
         if card.name not in known:
             values = {"task": card.name, "version": card.version, "state": "PROMOTED", "share": 1.0, "now": now}
-            await connection.execute(INSERT, {**values, "by_whom": "clinstream", "why": "starter version of the card"})
+            said = why.get(card.name, STARTER)
+            await connection.execute(INSERT, {**values, "by_whom": "clinstream", "why": said})
 
 
 def announcement(release: Release) -> tuple[str, bytes, list[tuple[str, bytes]], bytes]:

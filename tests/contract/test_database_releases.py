@@ -41,10 +41,10 @@ async def states(ledger: Database) -> dict[tuple[str, str], str]:
 
 async def test_starters_are_promoted_once_however_many_start_at_the_same_moment(ledger: Database) -> None:
     cards = [card("one", "image"), card("two", "vitals")]
-    await asyncio.gather(*(ledger.ensure_starters(cards) for _ in range(4)))
-    assert [(r.task, r.version, r.state) for r in await ledger.releases()] == [
-        ("one", "1.0.0", "PROMOTED"),
-        ("two", "1.0.0", "PROMOTED"),
+    await asyncio.gather(*(ledger.ensure_starters(cards, {"one": "packaged"}) for _ in range(4)))
+    assert [(r.task, r.version, r.state, r.why) for r in await ledger.releases()] == [
+        ("one", "1.0.0", "PROMOTED", "packaged"),
+        ("two", "1.0.0", "PROMOTED", "starter version of the card"),
     ]
 
 

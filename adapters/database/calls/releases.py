@@ -1,6 +1,6 @@
 """Which version serves whom: the release log, trained versions and orders to move them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,10 +17,10 @@ class Releases(Calls):
         """The release log after epoch `since`, oldest first; no lower epoch appears later."""
         return await self._transactions.run(lambda c: releases.since(c, since))
 
-    async def ensure_starters(self, cards: Iterable[ModelCard]) -> None:
-        """Promotes the version of each card whose task has no decision yet; safe to repeat and to race."""
-        kept = list(cards)
-        await self._transactions.run(lambda c: releases.ensure_starters(c, kept, self._clock.now()))
+    async def ensure_starters(self, cards: Iterable[ModelCard], why: Mapping[str, str] | None = None) -> None:
+        """Promotes the version of each card whose task has no decision yet; safe to repeat and race. `why` by task."""
+        kept, said = list(cards), dict(why or {})
+        await self._transactions.run(lambda c: releases.ensure_starters(c, kept, self._clock.now(), said))
 
     async def set_release(
         self, task: str, version: str, state: State, *, share: float = 0.0, by_whom: str, why: str

@@ -1,9 +1,9 @@
 """The release log and trained versions, in lists."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from adapters.database import Release, State, Version
-from adapters.database.releases import announcement, check_share
+from adapters.database.releases import STARTER, announcement, check_share
 from adapters.fakes.database.messages import Messages
 from schemas.card import ModelCard
 
@@ -29,13 +29,14 @@ class Releases(Messages):
         self.trained.append(version)
         return True
 
-    async def ensure_starters(self, cards: Iterable[ModelCard]) -> None:
+    async def ensure_starters(self, cards: Iterable[ModelCard], why: Mapping[str, str] | None = None) -> None:
         """See Database.ensure_starters."""
         await self.probe()
         known = {release.task for release in self.log}
         for card in cards:
             if card.name not in known:
-                self._release(card.name, card.version, "PROMOTED", 1.0, "clinstream", "starter version of the card")
+                said = (why or {}).get(card.name, STARTER)
+                self._release(card.name, card.version, "PROMOTED", 1.0, "clinstream", said)
 
     async def set_release(
         self, task: str, version: str, state: State, *, share: float = 0.0, by_whom: str, why: str
