@@ -13,6 +13,7 @@ from adapters.clock import Clock
 from adapters.database import Wearer, WearerModel
 from adapters.triton import PRIORITIES, Inference, triton_name
 from triton_models import series
+from triton_models.glucose import clock as clocks
 from triton_models.glucose import everybody, personal, preprocess
 from triton_models.glucose.card import CARD, HORIZONS_MINUTES
 from triton_models.series import Series
@@ -22,6 +23,11 @@ APART_MINUTES = 10.0
 SPAN = timedelta(weeks=13)
 # Six hours of windows with truth end a trial.
 TRIAL_WINDOWS = 36
+TOLD = "clock_ahead_minutes"
+"""In the metrics of a first vector: that somebody said the zone."""
+SAME, NEARLY = 1e-4, 0.02
+"""How far factors may be apart and still be the same: as they are stored, in single precision; and of a clock that is
+learned, whose every day tells it a little differently."""
 FEATURES = (
     "constant, with the time of day (UTC) by two harmonics",
     "level of the newest reading",
@@ -69,12 +75,12 @@ async def fit(
 ) -> WearerModel | None:
     """Fits one wearer's vector to a version of the model and notes the attempt.
 
-    Who has too few readings, but a clock of a known zone, gets everybody's ends of the interval by that clock first
-    (`triton_models.glucose.everybody`). One that lowered the wearer's error is on trial (`end_trial`), the first as
-    every other; deployed, it is given to that version alone. What is in force stays so meanwhile, and where the new one
-    is not deployed. None where somebody else fitted the wearer meanwhile: unless it was asked for, the newest attempt
-    must be the one of `after` (None: there is none). Raises DatabaseUnavailable, and ServerDown or
-    Overloaded when Triton does not say what everybody is told.
+    Who has too few readings gets everybody's ends of the interval first, by the clock whose zone is known, else by what
+    the readings make likely that it shows (`triton_models.glucose.everybody`, `clock`). One that lowered the wearer's
+    error is on trial (`end_trial`), the first as every other; deployed, it is given to that version alone. What is in
+    force stays so meanwhile, and where the new one is not deployed. None where somebody else fitted the wearer
+    meanwhile: unless it was asked for, the newest attempt must be the one of `after` (None: there is none). Raises
+    DatabaseUnavailable, and ServerDown or Overloaded when Triton does not say what everybody is told.
     """
     now = clock.now()
     before = await models.of(wearer)
@@ -85,7 +91,7 @@ async def fit(
     one = _series(wearer, found)
     fitted = await _fitted(one, inference, version)
     if fitted.outcome == "skipped: insufficient data":
-        fitted = await _by_the_clock(models, wearer, fitted, before, version, now)
+        fitted = await _by_the_clock(models, wearer, fitted, before, version, now, one)
     made = WearerModel(
         number=number,
         version=f"{version.partition('.')[0]}.{number}.0",
@@ -174,17 +180,27 @@ async def _by_the_clock(
     before: Sequence[WearerModel],
     version: str,
     now: datetime,
+    one: Series,
 ) -> personal.Fitted:
-    """Everybody's ends by the wearer's clock, where that is known and nothing else but such is in force."""
+    """Everybody's ends by the wearer's clock, told or learned, where nothing else but such is in force."""
     numbers, zone = everybody.measured(), await models.zone(wearer)
     force = next((each for each in before if each.active and each.base_version == version), None)
+    if numbers.version != version or (force and len(force.vector) != preprocess.WITH_RANGES):
+        return skipped
     ahead = _ahead(zone, now)
-    if ahead is None or numbers.version != version or (force and len(force.vector) != preprocess.WITH_RANGES):
+    if ahead is not None:
+        vector, apart = everybody.vector(numbers, ahead.total_seconds()), SAME
+        metrics = {TOLD: ahead.total_seconds() / 60}
+    elif not (force and TOLD in force.metrics) and len(places := _places(one)) >= clocks.LEAST_WINDOWS:
+        rows = await asyncio.to_thread(preprocess.on_grid, one.times_s, one.glucose_mg_dl, one.times_s[places])
+        likely = clocks.likely(rows, one.times_s[places], numbers.day)
+        vector, apart = everybody.vector_of(numbers, likely), NEARLY
+        metrics = {"clock_likely_ahead_minutes": 60.0 * int(likely.argmax()), "clock_likely": float(likely.max())}
+    else:
         return skipped
-    vector = everybody.vector(numbers, ahead.total_seconds())
-    if force and np.allclose(force.vector, vector, atol=1e-4):  # as it is stored, in single precision
+    if force and np.allclose(force.vector, vector, atol=apart):
         return skipped
-    return personal.Fitted("on trial", vector, skipped.windows, {"clock_ahead_minutes": ahead.total_seconds() / 60})
+    return personal.Fitted("on trial", vector, skipped.windows, metrics)
 
 
 def _ahead(zone: str, now: datetime) -> timedelta | None:

@@ -122,7 +122,7 @@ def personalise(
 ) -> None:
     """Fit wearers' own vectors from their readings; one that does not lower the wearer's error is not used.
 
-    Whose readings are too few, but whose clock's zone is known, gets everybody's ends of the interval by that clock.
+    Whose readings are too few gets everybody's ends of the interval by the clock, told (`wearers clock`) or learned.
     Each attempt ends as on trial, skipped: insufficient data, or rejected: no improvement. A trial takes six hours of
     readings: what is in force goes on answering, and the new one is deployed or rolled back: worse then.
 

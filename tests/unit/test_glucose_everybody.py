@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from schemas.windows import GlucoseWindow
-from triton_models.glucose import everybody, personal
+from triton_models.glucose import clock, everybody, everybody_measured, personal
 from triton_models.glucose.card import CARD, HORIZONS_MINUTES
 from triton_models.glucose.decode import decode, own
 from triton_models.glucose.everybody import Measured
@@ -61,3 +61,41 @@ def test_a_finding_gets_the_ends_of_its_hour_and_range_and_keeps_its_middle(
     point = own(told, window).forecast[-1]
     assert (point.low, point.glucose_mg_dl, point.high) == (low, glucose, high)
     assert not prepare(window)[-PERSONAL:].any()
+
+
+def lived(ahead_h: float, days: float, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and times (UTC) of somebody whose clock is so far ahead: calm from one to eight, restless else."""
+    rng = np.random.default_rng(seed)
+    times = 1.7e9 // 86_400 * 86_400 + 600.0 * np.arange(int(days * 144))
+    hour = (times / 3600 + ahead_h) % 24
+    steps = rng.normal(0, 1, (len(times), SLOTS)) * np.where((hour >= 1) & (hour < 8), 1.5, 7.0)[:, None]
+    return (140 + np.cumsum(steps, axis=1)).astype(np.float32), times
+
+
+@pytest.mark.parametrize("ahead", [0, 9, 19])
+def test_a_clock_that_nobody_told_is_learned_from_calm_nights_and_not_from_half_a_day(ahead: int) -> None:
+    """GL6: three days are enough to know it but for an hour or two; until then nothing is pretended."""
+    day = everybody.measured().day
+    likely = clock.likely(*lived(ahead, 3.0), day)
+    assert likely.sum() == pytest.approx(1.0)
+    off = abs((int(likely.argmax()) - ahead + 12) % 24 - 12)
+    assert off <= 2
+    np.testing.assert_allclose(clock.likely(*lived(ahead, 0.5), day), 1 / 24)
+
+
+def test_ends_of_a_clock_that_is_likely_are_the_mean_of_those_that_it_may_show() -> None:
+    """GL6: certain, it is that clock's; of two alike the middle; always a vector as every other first one."""
+    found = everybody.measured()
+    certain, two = np.eye(24)[5], (np.eye(24)[5] + np.eye(24)[6]) / 2
+    np.testing.assert_allclose(everybody.vector_of(found, certain), everybody.vector(found, 5 * 3600.0), atol=2e-5)
+    middle = [(a + b) / 2 for a, b in zip(*(everybody.vector(found, h * 3600.0) for h in (5, 6)), strict=True)]
+    np.testing.assert_allclose(everybody.vector_of(found, two), middle, atol=2e-5)
+    assert len(everybody.vector_of(found, np.full(24, 1 / 24))) == WITH_RANGES
+
+
+def test_the_usual_day_is_the_mean_of_peoples_days_by_their_clocks() -> None:
+    """GL6: each person weighs the same, however long the record."""
+    calm = everybody_measured.usual_day([lived(0, 8.0), lived(0, 1.5, seed=4)])
+    assert (len(calm), {len(figure) for figure in calm}) == (5, {24})
+    nights, days = np.mean(np.array(calm)[:3, 2:8]), np.mean(np.array(calm)[:3, 9:])
+    assert nights < -0.5 < 0 < days

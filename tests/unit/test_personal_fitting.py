@@ -82,7 +82,7 @@ async def test_a_wearer_with_days_of_a_habit_gets_a_vector_that_is_noted_with_it
 
 async def test_few_days_are_skipped_without_asking_the_model_and_the_next_attempt_has_the_next_number() -> None:
     """GL4, GL23."""
-    models, triton = FakeModels(days(2)), Flat()
+    models, triton = FakeModels(days(0.5)), Flat()
     first = await personal.fit(models, triton, FakeClock(NOW.timestamp()), WEARER)
     second = await personal.fit(models, triton, FakeClock(NOW.timestamp()), WEARER)
     assert first is not None
@@ -158,6 +158,32 @@ async def test_whose_clock_is_known_gets_everybodys_ends_by_that_clock_before_a_
     other = await personal.fit(models, triton, clock, WEARER, "9.0.0")
     assert other is not None
     assert other.outcome == "skipped: insufficient data", "the numbers are of another version"
+
+
+async def test_whose_clock_nobody_told_gets_everybodys_ends_by_the_hours_that_the_readings_make_likely() -> None:
+    """GL6: after a day, not before; once told, the clock itself counts and is not guessed any more."""
+    models, triton, clock = FakeModels(days(0.7)), Flat(), FakeClock(NOW.timestamp())
+    early = await personal.fit(models, triton, clock, WEARER)
+    assert early is not None
+    assert early.outcome == "skipped: insufficient data"
+    models.stored = days(2)
+    first = await personal.fit(models, triton, clock, WEARER)
+    assert first is not None
+    assert (first.outcome, len(first.vector)) == ("on trial", preprocess.WITH_RANGES)
+    assert not any(first.vector[: preprocess.VECTOR]), "nothing is bent"
+    assert 0 < first.metrics["clock_likely"] <= 1
+    models.stored = [*days(2), *days(0.5, NOW + timedelta(hours=12))]
+    ended = await personal.end_trial(models, triton, WEARER)
+    assert ended is not None
+    assert ended.active
+    models.stored = days(2)
+    again = await personal.fit(models, triton, clock, WEARER)
+    assert again is not None
+    assert again.outcome == "skipped: insufficient data", "the same readings say the same"
+    models.clock = "Asia/Tokyo"
+    told = await personal.fit(models, triton, clock, WEARER)
+    assert told is not None
+    assert (told.outcome, told.metrics[personal.TOLD]) == ("on trial", 540.0)
 
 
 def standing(**changes: Any) -> Standing:

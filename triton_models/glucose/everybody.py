@@ -1,6 +1,7 @@
 """Ends of the interval by the hour of the wearer's clock and the range of the newest reading, as measured on everybody.
 
-Who has too few readings for numbers of their own, but a known clock, gets these as a first vector. It bends nothing.
+Who has too few readings for numbers of their own gets these as a first vector: by the clock where its zone is known,
+else by all that it may show, each as likely as the readings make it (`clock`). It bends nothing.
 The measuring is in `everybody_measured`; the numbers hold for one version of the network.
 """
 
@@ -21,11 +22,13 @@ FILE = Path(__file__).with_name("everybody.json")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Factors for the lower and the upper ends, by eight times of the wearer's day and by four ranges of glucose."""
+    """Factors for the lower and the upper ends, by eight times of the wearer's day and by four ranges of glucose; `day`
+    is how figures of a window usually are by the hour of the clock (`clock.figures`)."""
 
     version: str
     hours: tuple[tuple[float, ...], tuple[float, ...]]
     ranges: tuple[tuple[float, ...], tuple[float, ...]]
+    day: tuple[tuple[float, ...], ...] = ()
 
 
 @cache
@@ -33,7 +36,8 @@ def measured() -> Measured:
     """The committed numbers."""
     read = json.loads(FILE.read_text(encoding="utf-8"))
     (below, above), (low, high) = read["hours"], read["ranges"]
-    return Measured(read["version"], (tuple(below), tuple(above)), (tuple(low), tuple(high)))
+    day = tuple(tuple(figure) for figure in read["day"])
+    return Measured(read["version"], (tuple(below), tuple(above)), (tuple(low), tuple(high)), day)
 
 
 def vector(found: Measured, ahead_s: float) -> tuple[float, ...]:
@@ -46,3 +50,10 @@ def vector(found: Measured, ahead_s: float) -> tuple[float, ...]:
     turned = personal.ends(on_the_clock, middles + ahead_s).T
     numbers = [0.0] * VECTOR + [*turned.ravel().tolist(), *(factor for end in found.ranges for factor in end)]
     return tuple(round(number, 5) for number in numbers)
+
+
+def vector_of(found: Measured, likely: npt.ArrayLike) -> tuple[float, ...]:
+    """The same for a clock that is 0, 1, ... 23 hours ahead, each with a likelihood: the mean of their numbers."""
+    weights = np.asarray(likely, dtype=np.float64)
+    numbers = np.array([vector(found, hours * 3600.0) for hours in range(len(weights))])
+    return tuple(round(float(number), 5) for number in weights @ numbers)

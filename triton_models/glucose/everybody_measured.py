@@ -1,21 +1,24 @@
-"""Measures what `everybody` holds, by conformal calibration on the validation people: `python -m
-triton_models.glucose.everybody_measured DATA` writes `everybody.json`; nobody held back is looked at."""
+"""Measures what `everybody` holds: ends by conformal calibration on the validation people, the usual day of those who
+were trained on. `python -m triton_models.glucose.everybody_measured DATA` writes `everybody.json`; nobody held back is
+looked at."""
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from triton_models import series
-from triton_models.glucose import collection, personal, preprocess
+from triton_models.glucose import clock, collection, personal, preprocess
 from triton_models.glucose.card import CARD, COVERAGE, HORIZONS_MINUTES
 from triton_models.glucose.everybody import FILE, Measured
 from triton_models.glucose.preprocess import DAY_S, RANGE_LIMITS, TIMES_OF_DAY, VECTOR
 from triton_models.glucose.train import served
 
 Floats = npt.NDArray[np.float64]
+DAY_APART_MINUTES = 30.0
 PASSES = 6
 """After which the factors by hour and by range, each measured beside the other, move by less than a hundredth."""
 
@@ -49,9 +52,12 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("data", type=Path)
     people: list[series.Series] = []
+    others: list[series.Series] = []
     for path in collection.find(asked.parse_args().data):
         long = [one for one in series.read(path).series if len(one) >= collection.LEAST_READINGS]
-        people += [one for one, part in zip(long, collection.division(len(long)), strict=True) if part == "validation"]
+        for one, part in zip(long, collection.division(len(long)), strict=True):
+            if part != "test":
+                (people if part == "validation" else others).append(one)
     pieces = []
     for number, one in enumerate(people):
         places = series.strided(one.times_s, collection.STRIDE_MINUTES)
@@ -61,8 +67,25 @@ def main() -> None:
         pieces.append((rows, real.astype(np.float32), one.times_s[places], np.full(len(places), float(number))))
     rows, truth, times, person = (np.concatenate(column) for column in zip(*pieces, strict=True))
     found = measure(rows, truth, served(Path(__file__).parent / CARD.weights, rows), times, person)
-    content = {"version": found.version, "hours": found.hours, "ranges": found.ranges}
+    day = usual_day(_windows(one) for one in others)
+    content = {"version": found.version, "hours": found.hours, "ranges": found.ranges, "day": day}
     FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def usual_day(people: Iterable[tuple[preprocess.Rows, Floats]]) -> list[list[float]]:
+    """The mean of the figures of people's windows by the hour of their clocks, each person with the same weight."""
+    found = []
+    for rows, times_s in people:
+        sums, many = clock.by_hour(rows, times_s)
+        found.append(sums / np.maximum(many, 1))
+    return [[round(float(value), 4) for value in figure] for figure in np.mean(found, axis=0)]
+
+
+def _windows(one: series.Series) -> tuple[preprocess.Rows, Floats]:
+    """A person's windows half an hour apart, and their times."""
+    places = series.strided(one.times_s, DAY_APART_MINUTES)
+    places = places[preprocess.enough(one.times_s, places)]
+    return preprocess.on_grid(one.times_s, one.glucose_mg_dl, one.times_s[places]), one.times_s[places]
 
 
 def _quantile(scores: npt.NDArray[np.floating], person: Floats) -> float:

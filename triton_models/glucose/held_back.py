@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from triton_models import forecasts, series
 from triton_models.forecasts import Figure
-from triton_models.glucose import collection, everybody, personal, preprocess
+from triton_models.glucose import clock, collection, everybody, personal, preprocess
 from triton_models.glucose.card import HORIZONS_MINUTES
 from triton_models.glucose.train import served
 
@@ -22,6 +22,7 @@ Rows = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 LATE_SHARE, APART = 0.15, 12
 SHOWN = (30, 60, 120)
+UNTOLD: dict[str, float] = {"1 day": 1.0, "2 days": 2.0, "3 days": 3.0, "4 days": 4.0}
 DAYS: dict[str, float | None] = {"3 days": 3.0, "7 days": 7.0, "14 days": 14.0, "all before": None}
 RANGES = {"below 70": (0, 70), "70 to 180": (70, 180), "180 to 250": (180, 250), "above 250": (250, 999)}
 HOURS = {f"{start} to {start + 3} h": (start, start + 3) for start in range(0, 24, 3)}
@@ -93,6 +94,19 @@ def judged(everyone: Sequence[Person], days: float | None) -> Judged:
     return Judged(truth, plain, clock, mine, newest, np.concatenate(hours), np.concatenate(numbers), outcomes)
 
 
+def untold(one: Person, days: float, cut: int) -> Rows:
+    """What a person's last windows are told by a clock that nobody told, learned from so many days before them."""
+    start = int(np.searchsorted(one.times_s, one.times_s[cut] - days * 86_400))
+    before, late = slice(start, max(start, cut - APART)), slice(cut, None)
+    if cut - APART - start < clock.LEAST_WINDOWS:
+        return one.said[late]
+    numbers = everybody.measured()
+    vector = everybody.vector_of(numbers, clock.likely(one.rows[before], one.times_s[before], numbers.day))
+    factors = personal.ends(vector, one.times_s[late], one.rows[late, 0])
+    told = personal.shifted(one.said[late], np.zeros_like(one.truth[late], dtype=np.float64), factors)
+    return told.astype(np.float32)
+
+
 def main() -> None:
     """Prints what a vector changes, by how much it was fitted on, and the coverage with it."""
     asked = argparse.ArgumentParser(description=__doc__)
@@ -116,6 +130,13 @@ def main() -> None:
         print(
             f"| {name} | {' | '.join(_shown(_held(last, said, keep)) for said in (last.plain, last.clock, last.own))} |"
         )
+    print(f"\n| in the interval, clock learned from | {' | '.join(UNTOLD)} |\n|---|{'---|' * len(UNTOLD)}")
+    learned = [
+        np.concatenate([untold(one, days, int(len(one.rows) * (1 - LATE_SHARE))) for one in everyone])
+        for days in UNTOLD.values()
+    ]
+    for name, keep in parts.items():
+        print(f"| {name} | {' | '.join(f'{_held(last, said, keep)[0]:.3f}' for said in learned)} |")
 
 
 def _ratio(found: Judged, at: int) -> Figure:
