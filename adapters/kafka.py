@@ -7,7 +7,7 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -27,6 +27,9 @@ MAX_MESSAGE_BYTES = 1_000_000  # below the broker's default message.max.bytes of
 START_DEADLINE_S = 20.0
 RETRY_BACKOFF_MS = 100
 STOP_DEADLINE_S = 5.0
+BATCH_BYTES = 131_072
+FEW = 8
+"""Fewer records of one partition than this go one by one, and may then share a batch with those of other callers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ class KafkaPublisher:
             acks="all",
             enable_idempotence=True,
             partitioner=partition,
-            max_batch_size=131_072,
+            max_batch_size=BATCH_BYTES,
             max_request_size=MAX_MESSAGE_BYTES,
             linger_ms=2,
             request_timeout_ms=int(settings.request_timeout_s * 1000),
@@ -188,11 +191,17 @@ class KafkaPublisher:
 
     async def publish_many(self, messages: Sequence[Message], *, deadline_s: float | None = None) -> None:
         """Publishes all; raises BrokerUnavailable when any is not acknowledged, and publishing again is harmless."""
-        if messages:
+        if len(messages) >= FEW and all(len(item.value) < BATCH_BYTES // 4 for item in messages):
+            await self._within(self._deliver_batches(messages), deadline_s)
+        elif messages:
             await self._send(messages, deadline_s)
 
     async def _send(self, messages: Sequence[Message], deadline_s: float | None) -> list[RecordPosition]:
-        task = asyncio.ensure_future(self._deliver(messages))
+        ended = await self._within(self._deliver(messages), deadline_s)
+        return [RecordPosition(at.topic, at.partition, at.offset) for at in ended]
+
+    async def _within(self, delivery: Coroutine[Any, Any, list[Any]], deadline_s: float | None) -> list[Any]:
+        task = asyncio.ensure_future(delivery)
         self._sending.add(task)
         task.add_done_callback(self._forget)
         try:
@@ -200,34 +209,42 @@ class KafkaPublisher:
         except TimeoutError:
             raise BrokerUnavailable("Kafka did not acknowledge in time") from None
 
-    def _forget(self, task: asyncio.Task[list[RecordPosition]]) -> None:
+    def _forget(self, task: asyncio.Task[list[Any]]) -> None:
         self._sending.discard(task)
         if not task.cancelled():
             # Read, so that nobody waiting any more is not reported as an error that was never looked at.
             task.exception()
 
-    async def _deliver(self, messages: Sequence[Message]) -> list[RecordPosition]:
+    async def _deliver(self, messages: Sequence[Message]) -> list[Any]:
         line = await self._usable()
-        waiting: list[asyncio.Future[Any]] = []
-        try:
-            try:
-                for item in messages:
-                    waiting.append(await line.producer.send(item.topic, item.value, item.key, headers=item.headers))
-            finally:
-                ended: list[Any] = await asyncio.gather(*waiting, return_exceptions=True)
-            for at in ended:
-                if isinstance(at, BaseException):
-                    raise at
-        except MessageSizeTooLargeError as error:
-            raise RejectedInput(f"a record may have at most {MAX_MESSAGE_BYTES:,} bytes") from error
-        except (KafkaError, OSError) as error:
-            # With idempotence on, what fails after it was numbered fails for good, and every later record of its
-            # partition would be refused for its number: the next one to send starts a new producer. A record that
-            # found no room in time has no number yet.
-            numbered = not isinstance(error, KafkaTimeoutError) and not getattr(error, "retriable", False)
-            line.broken = line.broken or numbered
-            raise BrokerUnavailable(f"Kafka did not take a record: {type(error).__name__}") from error
-        return [RecordPosition(at.topic, at.partition, at.offset) for at in ended]
+
+        async def send() -> AsyncIterator[asyncio.Future[Any]]:
+            for item in messages:
+                yield await line.producer.send(item.topic, item.value, item.key, headers=item.headers)
+
+        return await _acknowledged(line, send())
+
+    async def _deliver_batches(self, messages: Sequence[Message]) -> list[Any]:
+        """Records of one partition as batches of our own: one future a batch, where `send` makes one a record."""
+        line = await self._usable()
+
+        async def send() -> AsyncIterator[asyncio.Future[Any]]:
+            producer = line.producer
+            for (topic, place), group in (await _by_partition(producer, messages)).items():
+                if len(group) < FEW:
+                    for item in group:
+                        yield await producer.send(topic, item.value, item.key, headers=item.headers, partition=place)
+                    continue
+                batch = producer.create_batch()
+                for item in group:
+                    if _append(batch, item) is None:
+                        yield await producer.send_batch(batch, topic, partition=place)
+                        batch = producer.create_batch()
+                        _append(batch, item)
+                batch.close()  # goes at once: nothing else is to join it
+                yield await producer.send_batch(batch, topic, partition=place)
+
+        return await _acknowledged(line, send())
 
     async def _usable(self) -> _Line:
         if self._line is None:
@@ -242,6 +259,48 @@ class KafkaPublisher:
         if self._line is None:
             raise BrokerUnavailable("the publisher is stopped")
         return self._line
+
+
+async def _acknowledged(line: _Line, sent: AsyncIterator[asyncio.Future[Any]]) -> list[Any]:
+    """What the brokers answered to all that was sent; what was sent before a failure is waited for, too."""
+    waiting: list[asyncio.Future[Any]] = []
+    try:
+        try:
+            async for each in sent:
+                waiting.append(each)
+        finally:
+            ended: list[Any] = await asyncio.gather(*waiting, return_exceptions=True)
+        for at in ended:
+            if isinstance(at, BaseException):
+                raise at
+    except MessageSizeTooLargeError as error:
+        raise RejectedInput(f"a record may have at most {MAX_MESSAGE_BYTES:,} bytes") from error
+    except (KafkaError, OSError) as error:
+        # With idempotence on, what fails after it was numbered fails for good, and every later record of its
+        # partition would be refused for its number: the next one to send starts a new producer. A record that
+        # found no room in time has no number yet.
+        numbered = not isinstance(error, KafkaTimeoutError) and not getattr(error, "retriable", False)
+        line.broken = line.broken or numbered
+        raise BrokerUnavailable(f"Kafka did not take a record: {type(error).__name__}") from error
+    return ended
+
+
+async def _by_partition(
+    producer: AIOKafkaProducer, messages: Sequence[Message]
+) -> dict[tuple[str, int], list[Message]]:
+    """The messages by the partitions that `partition` chooses, each group in the order in which they came."""
+    known: dict[str, list[int]] = {}
+    groups: dict[tuple[str, int], list[Message]] = {}
+    for item in messages:
+        every = known.get(item.topic)
+        if every is None:
+            every = known[item.topic] = sorted(await producer.partitions_for(item.topic))
+        groups.setdefault((item.topic, partition(item.key, every, every)), []).append(item)
+    return groups
+
+
+def _append(batch: Any, item: Message) -> Any:
+    return batch.append(timestamp=None, key=item.key, value=item.value, headers=item.headers)
 
 
 def _ask_patiently(producer: AIOKafkaProducer) -> None:

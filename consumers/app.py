@@ -6,7 +6,7 @@ Every setting that matters is in `loop_settings`; the traps behind this file are
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from mode.services import WaitResults
 from adapters import telemetry
 from adapters.kafka import ssl_context
 from adapters.settings import KafkaSettings
-from consumers import eager, loop_settings
+from consumers import bundles, eager, loop_settings
 from consumers.lane import Lane
 from consumers.ledger import OffsetLedger
 from consumers.process import ConsumerProcess, Needs
@@ -54,7 +54,23 @@ class QuietMonitor(Monitor):  # type: ignore[misc]  # Faust's own types are not 
 
 
 class LedgerConsumer(driver.Consumer):  # type: ignore[misc]  # Faust's own types are not read here
-    """Faust's consumer, committing what our ledger says instead of what Faust believes was acknowledged."""
+    """Faust's consumer, committing what our ledger says instead of what Faust believes was acknowledged.
+
+    It hands on bundles of records: a message of Faust's is the first record of a bundle and carries all as `records`.
+    """
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, Sequence[Any]]:  # noqa: ASYNC109  # Faust's signature
+        found: Mapping[TP, Sequence[Any]] = await super()._getmany(active_partitions, timeout)
+        return {tp: bundles.bundled(records) for tp, records in found.items()}
+
+    def _to_message(self, tp: TP, bundle: Sequence[Any]) -> Any:
+        message = super()._to_message(tp, bundle[0])
+        message.records = bundle
+        return message
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing is kept: what lies between the first records of two bundles came with them, and holes our ledger
+        sees."""
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         # Faust asks its list of acknowledged offsets, which stays empty here: streams are read without acks.
@@ -185,7 +201,13 @@ class Loop:
             try:
                 unacknowledged = stream.noack()
                 async for _ in unacknowledged:
-                    await take(unacknowledged.current_event.message)
+                    message = unacknowledged.current_event.message
+                    for record in message.records:
+                        # As Faust itself asks for each message: after a rebalance what is left comes again, perhaps
+                        # elsewhere, from the committed offset.
+                        if message.generation_id != app.consumer_generation_id or not app.flow_control.is_active():
+                            break
+                        await take(bundles.read(record))
             except Exception as error:  # raised into Faust it would acknowledge the event and start the agent anew
                 self._break(error)
                 await asyncio.Event().wait()

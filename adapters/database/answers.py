@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.database.columns import Column, arrays, names, unnest
+from adapters.database.columns import Column, arrays, copy, names, unnest
 from schemas.envelope import to_json
 from schemas.events import Answer, ForecastPoint, Heat, Origin, Region
 
@@ -66,6 +66,12 @@ async def insert(connection: AsyncConnection, answers: Sequence[Answer], now: da
     rows = sorted({a.answer_id: a for a in reversed(answers)}.values(), key=lambda a: a.answer_id.int)
     found = await connection.execute(INSERT, {**arrays(COLUMNS, rows), "now": now})
     return set(found.scalars())
+
+
+async def add(connection: AsyncConnection, answers: Iterable[Answer], now: datetime) -> None:
+    """Stores answers of which none is there yet, each once; raises Raced where that is not so."""
+    at: Column[Answer] = Column("recorded_at", "timestamptz", lambda _: now)
+    await copy(connection, "answers", (*COLUMNS, at), sorted(answers, key=lambda a: a.answer_id.int))
 
 
 async def by_id(connection: AsyncConnection, ids: Iterable[UUID]) -> dict[UUID, Answer]:

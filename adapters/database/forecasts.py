@@ -107,7 +107,12 @@ JOIN_ANSWERS = text(
         f"r.glucose_mg_dl AS newest, a.forecast, asked.first, asked.last FROM {_ASKED} JOIN readings r "
         "ON r.subject_id = asked.subject_id AND r.simulated = asked.simulated "
         f"AND r.measured_at BETWEEN asked.first - {_LONGEST} AND asked.last "
-        "JOIN answers a ON a.event_id = r.event_id AND a.label = 'forecast'"
+        # Only readings from which a horizon reaches the changed ones: a seventh of those of the two hours.
+        "AND EXISTS (SELECT 1 FROM unnest(CAST(:horizons AS int4[])) h WHERE "
+        "r.measured_at + h * interval '1 minute' "
+        f"BETWEEN asked.first - {_NEAR} AND asked.last + {_NEAR}) "
+        "JOIN outcomes o ON o.event_id = r.event_id AND o.fate = 'answered' "
+        "JOIN answers a ON a.answer_id = o.answer_id AND a.label = 'forecast'"
     )
 )
 JOIN_PREDICTIONS = text(

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.database.columns import Column, arrays, names, unnest
+from adapters.database.columns import Column, arrays, copy, names, unnest
 from adapters.database.records import StoredOutcome
 from schemas.events import OutcomeDecided
 
@@ -67,6 +67,14 @@ async def upsert(connection: AsyncConnection, outcomes: Iterable[OutcomeDecided]
     if best:
         rows = [best[key] for key in sorted(best, key=lambda key: (key[0].int, key[1]))]
         await connection.execute(UPSERT, {**arrays(COLUMNS, rows), "decided_at": [moment(o, now) for o in rows]})
+
+
+async def add(connection: AsyncConnection, outcomes: Iterable[OutcomeDecided], now: datetime) -> None:
+    """Stores the outcomes of events that have none yet, one a task; raises Raced where that is not so."""
+    at: Column[OutcomeDecided] = Column("decided_at", "timestamptz", lambda o: moment(o, now))
+    rows = sorted(outcomes, key=lambda o: (o.event_id.int, o.task))
+    if rows:
+        await copy(connection, "outcomes", (*COLUMNS, at), rows)
 
 
 async def of_events(connection: AsyncConnection, ids: Sequence[UUID]) -> list[StoredOutcome]:

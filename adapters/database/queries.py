@@ -59,17 +59,21 @@ FOLLOWABLE = text(
     "LEFT JOIN images i ON i.event_id = v.event_id WHERE a.answer_id = ANY(CAST(:ids AS uuid[]))"
 )
 
-# outcomes-of: by any of event, object or subject. No index on object_id: objects are found through their events.
+# outcomes-of: by any of event or subject. No index on object_id: objects are found through their events, and answered
+# events of a subject through what is visible of it.
 OUTCOMES_OF = text(
     f"SELECT {outcome_rows.STORED} FROM outcomes WHERE event_id = ANY(CAST(:events AS uuid[])) "
-    "OR subject_id = ANY(CAST(:subjects AS text[])) ORDER BY decided_at, event_id, task"
+    "OR (subject_id = ANY(CAST(:subjects AS text[])) AND fate <> 'answered') ORDER BY decided_at, event_id, task"
 )
 
-# objects-visible-of-subject, answers-of-events: every version's answers, shown or not.
+# objects-visible-of-subject, answers-of-events: every version's answers, shown or not; those that forecast are found
+# through the outcomes of their events.
 OBJECTS_OF_SUBJECTS = text("SELECT DISTINCT object_id FROM visible WHERE subject_id = ANY(CAST(:subjects AS text[]))")
 EVENTS_OF_OBJECTS = text("SELECT DISTINCT event_id FROM visible WHERE object_id = ANY(CAST(:objects AS text[]))")
 ANSWERS_OF_EVENTS = text(
-    f"SELECT {ANSWER} FROM answers a WHERE event_id = ANY(CAST(:events AS uuid[])) ORDER BY recorded_at, answer_id"
+    f"SELECT {ANSWER} FROM answers a WHERE (event_id = ANY(CAST(:events AS uuid[])) "
+    "AND (forecast = '[]' OR arm = 'shadow')) "
+    "OR answer_id = ANY(CAST(:answered AS uuid[])) ORDER BY recorded_at, answer_id"
 )
 
 
@@ -110,7 +114,8 @@ async def trail(
     all_events |= set((await connection.execute(EVENTS_OF_OBJECTS, values)).scalars())
     outcomes = await _outcomes(connection, all_events, subjects)
     all_events |= {outcome.event_id for outcome in outcomes}
-    answers = await connection.execute(ANSWERS_OF_EVENTS, {"events": sorted(all_events)})
+    answered = sorted(each.answer_id for each in outcomes if each.fate == "answered" and each.answer_id is not None)
+    answers = await connection.execute(ANSWERS_OF_EVENTS, {"events": sorted(all_events), "answered": answered})
     kept = [answer_rows.answer_of(row) for row in answers]
     values = {"objects": sorted(all_objects | {answer.object_id for answer in kept})}
     shown = [stored_result(row) for row in await connection.execute(RESULTS_OF_OBJECTS, values)]

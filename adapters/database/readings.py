@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.database import glucose_marks, recording, results_changes, wearer_models
 from adapters.database import outcomes as outcome_rows
-from adapters.database.columns import Column, arrays, names, unnest
+from adapters.database.columns import Column, arrays, copy, names, unnest
 from adapters.database.records import (
     NOTHING_OWN,
     NewReading,
@@ -54,8 +54,13 @@ COLUMNS: tuple[Column[NewReading], ...] = (
     Column("deleted", "bool", lambda r: r.event.deleted),
 )
 
-# insert-readings: no conflict target, so that a taken content and a taken revision are both left out.
-INSERT = text(f"INSERT INTO readings ({names(COLUMNS)}) SELECT * FROM {unnest(COLUMNS)} ON CONFLICT DO NOTHING")
+# insert-readings: a taken content and a taken revision are both left out. Who inserts holds the wearer's stamp, so
+# that no other content can come in between.
+INSERT = text(
+    f"INSERT INTO readings ({names(COLUMNS)}) SELECT * FROM {unnest(COLUMNS)} AS given({names(COLUMNS)}) "
+    "WHERE NOT EXISTS (SELECT 1 FROM readings r WHERE r.subject_id = given.subject_id AND r.simulated = given.simulated "
+    "AND r.measured_at = given.measured_at AND r.content = given.content) ON CONFLICT DO NOTHING"
+)
 
 ASKED = "unnest(CAST(:subjects AS text[]), CAST(:simulated AS bool[])"
 
@@ -102,6 +107,29 @@ AT = text(
     f"FROM {ASKED}, CAST(:times AS timestamptz[])) AS asked(subject_id, simulated, measured_at) "
     "JOIN readings r USING (subject_id, simulated, measured_at)"
 )
+
+
+async def take_new(connection: AsyncConnection, taking: Taking, now: datetime) -> list[Recorded]:
+    """As `take`, of what `is_new` says of; raises Raced where something was there after all, then `take` is called."""
+    await _stamp(connection, taking)
+    await copy(connection, "readings", COLUMNS, _in_order(taking.readings))
+    times = (((r.event.subject_id, r.event.simulated), r.event.measured_at) for r in taking.readings)
+    await glucose_marks.mark(connection, times, now)
+    recorded = await recording.record_new(connection, taking.answers, now) if taking.answers else []
+    await outcome_rows.add(connection, [*recording.outcomes_of(recorded, now), *taking.decided], now)
+    return recorded
+
+
+def is_new(taking: Taking) -> bool:
+    """Whether all of it speaks of readings that come in for the first time, as nearly always."""
+    events = {reading.event.event_id for reading in taking.readings}
+    return (
+        bool(events)
+        and not taking.fallen
+        and all(reading.revision == 1 for reading in taking.readings)
+        and all(answer.event_id in events and answer.follows is None for answer in taking.answers)
+        and all(outcome.event_id in events for outcome in taking.decided)
+    )
 
 
 async def take(connection: AsyncConnection, taking: Taking, now: datetime) -> list[Recorded]:
@@ -167,10 +195,18 @@ async def _stamp(connection: AsyncConnection, taking: Taking) -> None:
 async def _insert(connection: AsyncConnection, readings: Sequence[NewReading]) -> None:
     if not readings:
         return
-    rows = sorted(readings, key=lambda r: (r.event.subject_id, r.event.simulated, r.event.measured_at, r.revision))
+    rows = _in_order(readings)
+    contents = {(r.event.subject_id, r.event.simulated, r.event.measured_at, r.event.content) for r in rows}
+    if len(contents) != len(rows):
+        raise ValueError("one content twice at a sensor time")
     done = await connection.execute(INSERT, arrays(COLUMNS, rows))
     if done.rowcount != len(rows):
         raise WindowsMoved((row.event.subject_id, row.event.simulated) for row in rows)
+
+
+def _in_order(readings: Sequence[NewReading]) -> list[NewReading]:
+    # Sorted, so that two writers meet at their first common row.
+    return sorted(readings, key=lambda r: (r.event.subject_id, r.event.simulated, r.event.measured_at, r.revision))
 
 
 def _asked(wearers: Sequence[Wearer]) -> dict[str, list[object]]:

@@ -60,7 +60,11 @@ COUNTED_OTHERS = text(
 )
 KEEP_OUTCOMES = text("INSERT INTO outcomes SELECT * FROM old_outcomes ON CONFLICT DO NOTHING")
 KEEP_IMAGES = text("INSERT INTO images SELECT * FROM old_images ON CONFLICT DO NOTHING")
-KEEP_READINGS = text("INSERT INTO readings SELECT * FROM old_readings ON CONFLICT DO NOTHING")
+KEEP_READINGS = text(
+    "INSERT INTO readings SELECT * FROM old_readings o WHERE NOT EXISTS (SELECT 1 FROM readings r "
+    "WHERE r.subject_id = o.subject_id AND r.simulated = o.simulated AND r.measured_at = o.measured_at "
+    "AND r.content = o.content) ON CONFLICT DO NOTHING"
+)
 
 # Readings as the log has them, until it is known which were taken and in what order.
 LOGGED = text(

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.database import answers as answer_rows
 from adapters.database import outcomes as outcome_rows
 from adapters.database import results_changes
-from adapters.database.columns import Column, arrays, names, unnest
+from adapters.database.columns import Column, arrays, copy, names, unnest
 from adapters.database.engine import Raced
 from adapters.database.records import Key, Recorded, Shown, Visible
 from schemas.events import Answer, OutcomeDecided, ResultPublished
@@ -96,6 +96,26 @@ async def record(
         recorded.append(Recorded(answer, won, result, answer.answer_id in fresh, withdrawn))
         fresh.discard(answer.answer_id)
     await outcome_rows.upsert(connection, outcomes_of(recorded, now), now)
+    return recorded
+
+
+async def record_new(connection: AsyncConnection, answers: Sequence[Answer], now: datetime) -> list[Recorded]:
+    """As `record`, of answers to contents of which nothing was answered yet; their outcomes are left to the caller.
+
+    Nothing is looked up: that a content has no result, and its object no revision, is what the unique keys say. Raises
+    Raced where one has: the caller rolls back and calls `record`.
+    """
+    await answer_rows.add(connection, answers, now)
+    new = {row.key: row for row in newcomers([answer for answer in answers if answer.arm != "shadow"], ())}
+    at: Column[Standing] = Column("visible_at", "timestamptz", lambda _: now)
+    await copy(connection, "visible", (*COLUMNS, at), sorted(new.values(), key=lambda row: (row.key[0], row.key[2])))
+    given = {answer.answer_id: answer for answer in answers}
+    recorded = []
+    for answer in answers:
+        row = new[key_of(answer)] if answer.arm != "shadow" else None
+        result = result_of(row, given[row.answer_id]) if row is not None else None
+        won = result is not None and result.answer.event_id == answer.event_id
+        recorded.append(Recorded(answer, won, result, True, False))
     return recorded
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from adapters.database import readings, wearers
 from adapters.database.calls.base import Calls
 from adapters.database.records import Recorded, StoredReading, Taking, Wearer, Window
@@ -29,7 +31,14 @@ class Wearers(Calls):
 
         Raises WindowsMoved, with nothing written, when a stamp is not the present one of its wearer.
         """
-        return await self._transactions.run(lambda c: readings.take(c, taking, self._clock.now()))
+        hopeful = readings.is_new(taking)
+
+        async def work(connection: AsyncConnection) -> list[Recorded]:
+            nonlocal hopeful
+            take, hopeful = (readings.take_new if hopeful else readings.take), False
+            return await take(connection, taking, self._clock.now())
+
+        return await self._transactions.run(work)
 
     async def credentials(self, *, revoked: bool = False) -> list[Credential]:
         """The credentials of uploaders, oldest first; with `revoked` also those that open nothing any more."""
