@@ -58,7 +58,8 @@ COLUMNS: tuple[Column[NewReading], ...] = (
 # that no other content can come in between.
 INSERT = text(
     f"INSERT INTO readings ({names(COLUMNS)}) SELECT * FROM {unnest(COLUMNS)} AS given({names(COLUMNS)}) "
-    "WHERE NOT EXISTS (SELECT 1 FROM readings r WHERE r.subject_id = given.subject_id AND r.simulated = given.simulated "
+    "WHERE NOT EXISTS (SELECT 1 FROM readings r "
+    "WHERE r.subject_id = given.subject_id AND r.simulated = given.simulated "
     "AND r.measured_at = given.measured_at AND r.content = given.content) ON CONFLICT DO NOTHING"
 )
 
