@@ -3,18 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from adapters.clock import SystemClock
-from adapters.database import Database, NewReading, Taking, Wearer, Window, WindowsMoved
+from adapters.database import Database, NewReading, ResultFilter, Taking, Wearer, Window, WindowsMoved
 from adapters.database.readings import EPOCH, time_ms
 from adapters.fakes.clock import FakeClock
 from adapters.fakes.database import FakeDatabase
 from adapters.fakes.windows import FakeWindows
 from adapters.windows import REST_S, RedisWindows, WindowCache
-from schemas.events import GlucoseObserved
+from schemas.events import Answer, ForecastPoint, GlucoseObserved
 from schemas.windows import MOST, SPAN_S
 from tests.support.answers import answer, outcome
 from tests.support.glucose import minutes, reading, taken_back
@@ -150,6 +151,56 @@ async def test_a_content_or_a_revision_that_is_taken_is_never_stored_twice(ledge
         window = (await ledger.windows([WEARER]))[WEARER]
         with pytest.raises(WindowsMoved):
             await ledger.take(taking(event, before={WEARER: window.stamp}, revision=revision))
+
+
+async def test_a_new_reading_of_a_content_that_has_a_result_gets_no_second_one(ledger: Database) -> None:
+    """S4: what is taken as new is found to be there by the unique keys, and then recorded as it stands."""
+    event, other = reading(0), reading(-5)
+    first, second = said(event), said(event, version="2.0.0")
+    await ledger.record([first])
+    draft = taking(other, event, before={WEARER: None})
+    recorded = await ledger.take(Taking(draft.stamp, draft.stamps, draft.readings, [said(other), second], []))
+    assert [row.won for row in recorded] == [True, True]
+    assert [row.first_time for row in recorded] == [True, True]
+    assert [row.result.result_id for row in recorded if row.result] == [said(other).answer_id, first.answer_id]
+    shown = await ledger.results(ResultFilter())
+    assert sorted(row.result.result_id for row in shown) == sorted([said(other).answer_id, first.answer_id])
+    assert (await ledger.windows([WEARER]))[WEARER].stamp == draft.stamp
+
+
+async def test_a_new_reading_of_an_event_that_was_given_up_is_answered_after_all(ledger: Database) -> None:
+    """Delivery: any real outcome beats `dead`, and a replayed event comes in as a new reading."""
+    event = reading(0)
+    await ledger.decide([outcome(event.event_id, "dead")])
+    draft = taking(event, before={WEARER: None})
+    (recorded,) = await ledger.take(Taking(draft.stamp, draft.stamps, draft.readings, [said(event)], []))
+    assert recorded.won
+    assert [row.fate for row in await ledger.outcomes_of([event.event_id])] == ["answered"]
+
+
+async def test_forecasts_and_outcomes_are_found_by_wearer_and_by_event(ledger: Database) -> None:
+    """S4: forecasts through the outcomes of their events, shadow answers and refusals by themselves."""
+    event, old = reading(0), reading(-5)
+    draft = taking(old, event, before={WEARER: None})
+    made = [said(event), said(event, version="2.0.0", arm="shadow")]
+    superseded = outcome(old.event_id, "superseded", subject_id=event.subject_id)
+    await ledger.take(Taking(draft.stamp, draft.stamps, draft.readings, made, [superseded]))
+    for trail in (
+        await ledger.trail(subjects=[event.subject_id]),
+        await ledger.trail(events=[event.event_id, old.event_id]),
+    ):
+        assert {row.answer_id for row in trail.answers} == {row.answer_id for row in made}
+        assert {(row.event_id, row.fate) for row in trail.outcomes} == {
+            (event.event_id, "answered"),
+            (old.event_id, "superseded"),
+        }
+
+
+def said(event: GlucoseObserved, **changes: Any) -> Answer:
+    """What a version forecast from a reading."""
+    point = ForecastPoint(horizon_minutes=30, glucose_mg_dl=110.0, low=90.0, high=130.0, coverage=0.9)
+    named = {"event_id": event.event_id, "subject_id": event.subject_id, "label": "forecast", "forecast": (point,)}
+    return answer(event.object_id, event.content, **{**named, **changes})
 
 
 def kept(count: int = 3) -> Window:

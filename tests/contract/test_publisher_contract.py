@@ -119,6 +119,27 @@ async def test_many_records_keep_their_order_within_a_key(exam: Exam) -> None:
     await exam.publisher.publish_many([])
 
 
+async def test_records_of_all_sizes_and_keys_keep_their_order_within_a_key(exam: Exam) -> None:
+    """More than one batch a partition, and some partitions with few; every record once."""
+    padding = b"x" * 5_000
+    sent = [(key, b"%d:%d:%s" % (key, number, padding)) for number in range(60) for key in range(3)]
+    many = [Message(exam.topic, str(key).encode(), [("ce_id", b"1")], value) for key, value in sent]
+    await exam.publisher.publish_many(
+        [*many, Message(exam.topic, b"other", [], b"9:0:"), Message(exam.topic, None, [], b"8:0:")]
+    )
+    found = await exam.read()
+    assert len(found) == len(sent) + 2
+    for key in range(3):
+        mine = [value for value in found if value.startswith(b"%d:" % key)]
+        assert mine == [value for place, value in sent if place == key]
+
+
+async def test_one_record_that_is_too_large_among_many_is_rejected(exam: Exam) -> None:
+    many = [Message(exam.topic, b"k", [], b"small")] * 20
+    with pytest.raises(RejectedInput, match="at most"):
+        await exam.publisher.publish_many([*many, Message(exam.topic, b"k", [], b"x" * (MAX_MESSAGE_BYTES + 1))])
+
+
 async def test_a_deadline_that_passes_is_unavailable_and_the_record_lands_all_the_same(exam: Exam) -> None:
     """Doors: "try again" is answered, and the event's identity makes its later landing harmless."""
     await exam.publisher.publish(exam.topic, b"k", [], b"before")
