@@ -68,6 +68,10 @@ class LedgerConsumer(driver.Consumer):  # type: ignore[misc]  # Faust's own type
         message.records = bundle
         return message
 
+    def on_buffer_full(self, tp: TP) -> None:
+        """Nothing: a full buffer holds fetching back by itself. Faust would take all partitions out of the next fetch,
+        and then sleep for a second however fast the buffer empties."""
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing is kept: what lies between the first records of two bundles came with them, and holes our ledger
         sees."""

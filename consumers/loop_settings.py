@@ -33,7 +33,7 @@ def chosen(process: ConsumerProcess, topics: tuple[str, ...]) -> dict[str, Any]:
         "producer_request_timeout": kafka.request_timeout_s,
         "producer_acks": -1,
         "processing_guarantee": "at_least_once",
-        "stream_buffer_maxsize": 64,
+        "stream_buffer_maxsize": 16,  # bundles of records
         "stream_wait_empty": False,  # a rebalance would wait for every event in flight, without bound
         "stream_processing_timeout": 86_400.0,
         "stream_recovery_delay": 0.0,

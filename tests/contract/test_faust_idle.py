@@ -18,7 +18,7 @@ from tests.support.arrivals import ToyStep
 
 PARKED_S = 16.0
 SHORT_POLL: dict[str, Any] = {"broker_max_poll_interval": 6.0}
-EVENTS = 600
+EVENTS = 1200
 
 
 class Away:
