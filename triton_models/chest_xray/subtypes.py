@@ -46,15 +46,27 @@ class Inside:
         for start in range(0, len(pictures), 16):
             pixels = prepared(pictures[start : start + 16], "as delivered")
             seen, logits = self._session.run(self._names, {"pixels": pixels})
-            flat = seen.reshape(*seen.shape[:2], -1)
-            channels.append(np.concatenate([flat.mean(axis=2), flat.max(axis=2), flat.std(axis=2)], axis=1))
+            channels.append(_summed(seen))
             odds.append(logits[:, 1])
         return np.concatenate(channels).astype(np.float64), np.concatenate(odds).astype(np.float64)
+
+    def channels(self, pixels: npt.NDArray[np.uint8]) -> Floats:
+        """Mean, maximum and deviation of each channel [n, 768] for what the model would be given."""
+        found = [
+            _summed(self._session.run(self._names[:1], {"pixels": pixels[start : start + 16]})[0])
+            for start in range(0, len(pixels), 16)
+        ]
+        return np.concatenate(found).astype(np.float64)
 
     def logits(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Both logits [n, 2] before calibration: pneumonia against normal, virus against bacterium."""
         (found,) = self._session.run(self._names[1:], {"pixels": pixels})
         return np.asarray(found)
+
+
+def _summed(seen: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    flat = seen.reshape(*seen.shape[:2], -1)
+    return np.concatenate([flat.mean(axis=2), flat.max(axis=2), flat.std(axis=2)], axis=1)
 
 
 def measure(data: Path) -> dict[str, dict[str, list[float]]]:
