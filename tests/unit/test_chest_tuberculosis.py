@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from triton_models.chest_xray import tuberculosis
-from triton_models.chest_xray.collection import read_index
+from triton_models.chest_xray.collection import Picture, read_index
 from triton_models.chest_xray.fields import DEFAULT, PLAIN, local_contrast, lungs
 from triton_models.chest_xray.measure import prepared
 
@@ -101,7 +101,7 @@ def test_what_chooses_is_not_reported(folder: Path, found: Found, monkeypatch: p
     halves = {tuberculosis.chooses(one) for one in pictures}
     assert halves == {True, False}
 
-    def blank(some: list[tuberculosis.Picture], shift: str) -> Grey:
+    def blank(some: list[Picture], shift: str) -> Grey:
         made = prepared(some, shift)
         for place, one in enumerate(some):
             if one.source in tuberculosis.JUDGING and not tuberculosis.chooses(one):

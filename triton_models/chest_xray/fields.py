@@ -23,7 +23,8 @@ def local_contrast(grey: Grey) -> Grey:
     across, values = min(grey.shape) // 4 | 1, grey.astype(np.float64)
     apart = values - ndimage.uniform_filter(values, across, mode="mirror")
     spread = np.sqrt(np.maximum(ndimage.uniform_filter(apart**2, across, mode="mirror"), 0.0))
-    return np.clip(np.rint(PLAIN + STRETCH * apart / (spread + 6.0)), 0, 255).astype(np.uint8)
+    made: Grey = np.clip(np.rint(PLAIN + STRETCH * apart / (spread + 6.0)), 0, 255).astype(np.uint8)
+    return made
 
 
 def lungs(grey: Grey) -> tuple[Field, bool]:

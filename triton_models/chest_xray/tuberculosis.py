@@ -63,7 +63,8 @@ def thumbnails(pixels: Grey) -> Floats:
     """Each image at 32 x 32, without its own brightness and contrast: [n, 1024]."""
     small = [np.asarray(Image.fromarray(one[0]).resize((THUMBNAIL,) * 2, Image.Resampling.BOX)) for one in pixels]
     flat = np.stack(small).reshape(len(small), -1).astype(np.float64)
-    return (flat - flat.mean(axis=1, keepdims=True)) / (flat.std(axis=1, keepdims=True) + 1.0)
+    evened: Floats = (flat - flat.mean(axis=1, keepdims=True)) / (flat.std(axis=1, keepdims=True) + 1.0)
+    return evened
 
 
 def chooses(picture: Picture) -> bool:
