@@ -1,9 +1,13 @@
 """A result beside the one before it of the same patient, said to a person or a machine; which it is, SQL decides."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
+
+import msgspec
 
 from adapters.database import StoredResult
 from clinstream.told import score_of, told
+from schemas.events import ResearchMeasurement
 
 Comparison = Literal["", "unchanged", "changed", "not_comparable"]
 
@@ -26,6 +30,12 @@ def as_json(now: dict[str, Any], prior: dict[str, Any] | None, comparison: Compa
     return {**now, "comparison": comparison, "prior": prior}
 
 
+def research_as_json(stored: StoredResult) -> dict[str, Any]:
+    """What was measured for research, under a name that says so; empty where nothing was."""
+    found = stored.result.answer.research
+    return {"research_not_validated": msgspec.to_builtins(found)} if found else {}
+
+
 def lines(now: StoredResult, prior: StoredResult | None) -> list[str]:
     """What there is to say of a result, a line each."""
     answer = now.result.answer
@@ -35,10 +45,22 @@ def lines(now: StoredResult, prior: StoredResult | None) -> list[str]:
     said += [f"  warning: {warning}" for warning in answer.warnings]
     if prior is None:
         said.append("  no earlier study of this patient has a result of this model")
-        return [*said, answer.notice]
+        return [*said, answer.notice, *_research(answer.research or ())]
     words = {"unchanged": "unchanged since", "changed": "changed since", "not_comparable": "cannot be compared with"}
     said.append(f"  {words[compared(now, prior)]} {_said(prior)}")
-    return [*said, answer.notice]
+    return [*said, answer.notice, *_research(answer.research or ())]
+
+
+def _research(found: Sequence[ResearchMeasurement]) -> Iterator[str]:
+    """What was measured for research, apart from the result and without a judgement."""
+    for each in found:
+        yield f"research, not validated: {each.name} " + (
+            f"none: {each.reason}" if each.value is None else str(each.value)
+        )
+        yield f"  by {each.method}, version {each.method_version}"
+        if each.range:
+            yield f"  {each.range.group}: up to about {each.range.high:.2f} ({each.range.source})"
+        yield f"  {each.notice}"
 
 
 def _said(stored: StoredResult) -> str:

@@ -1,5 +1,7 @@
 """How an answer is said to a person on one line; machines read the answer itself."""
 
+import msgspec
+
 from schemas.events import Answer
 
 SAID_MINUTES = (30, 60, 120)
@@ -19,3 +21,8 @@ def told(answer: Answer) -> str:
 def score_of(answer: Answer) -> str:
     """The score, empty where the answer has none: a forecast, or that there is none."""
     return f"{answer.score:.3f}" if answer.probabilities else ""
+
+
+def without_research(answer: Answer) -> Answer:
+    """The answer without what is measured for research: `clinstream results show` alone shows that, apart."""
+    return msgspec.structs.replace(answer, research=msgspec.UNSET)

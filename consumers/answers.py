@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
 from schemas import ids
 from schemas.card import ModelCard
@@ -65,6 +66,7 @@ def build(
         reason=reason or caution or finding.reason,
         inputs=inputs,
         warnings=getattr(event, "warnings", ()),
+        research=getattr(event, "research", UNSET),
         **_places(finding, getattr(event, "view", ())),
     )
 

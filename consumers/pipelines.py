@@ -40,6 +40,7 @@ def _prepare(lane: Priority) -> Callable[[Settings, Any, str], Step]:
             decoders=services.decoders,
             clock=services.clock,
             key=pseudonym_key(settings),
+            research=settings.research_measurements,
         )
 
     return build

@@ -59,6 +59,7 @@ class Prepare:
         decoders: Executor,
         clock: Clock,
         key: bytes,
+        research: bool = False,
     ) -> None:
         self.lane = lane
         self.name = f"imaging-prepare.{lane}"
@@ -66,7 +67,7 @@ class Prepare:
         self.in_flight = 48
         self._models = {name: model for name, model in models.items() if model.card.consumes == "image"}
         self._store, self._database = store, database
-        self._decoders, self._clock = decoders, clock
+        self._decoders, self._clock, self._research = decoders, clock, research
         self._assessing = Assessing([model.card for model in self._models.values()], database, key)
         self._room = asyncio.Semaphore(OPEN)
 
@@ -131,7 +132,7 @@ class Prepare:
         if not cautions:
             return identity, verdicts
         warnings = plausibility.warnings(opened, self._clock.now().date())
-        for verdict in tensors.decoded([self._models[task] for task in cautions], opened):
+        for verdict in tensors.decoded([self._models[task] for task in cautions], opened, research=self._research):
             if isinstance(verdict, Ready):
                 verdict = replace(verdict, caution=cautions[verdict.task], warnings=warnings)
             verdicts.append(verdict)

@@ -4,17 +4,18 @@ Shared by the steps that prepare images: from the door, and as follow-ups of a r
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import UNSET, UnsetType
 
-from adapters import imaging, quality, telemetry
+from adapters import imaging, measurements, quality, telemetry
 from adapters.clock import Clock
-from adapters.imaging import DecodedImage
+from adapters.imaging import DecodedImage, ImageHeader
 from adapters.pixels import BlobStore, blob_uri
 from adapters.quality import Fault
 from adapters.stored_image import OpenedImage
@@ -22,7 +23,7 @@ from consumers.outcomes import DeadLetter, Publish
 from schemas import ids, topics
 from schemas.card import Shows
 from schemas.errors import OutOfRange, RejectedInput
-from schemas.events import Fate, ImagePrepared, Origin, OutcomeDecided, Priority, TensorRef
+from schemas.events import Fate, ImagePrepared, Origin, OutcomeDecided, Priority, ResearchMeasurement, TensorRef
 from schemas.refusals import Code
 from triton_models.model import Model
 
@@ -57,6 +58,7 @@ class Ready:
     caution: str = ""
     warnings: tuple[str, ...] = ()
     view: tuple[float, ...] = ()
+    research: tuple[ResearchMeasurement, ...] | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +96,13 @@ def judged(lane: str, judge: Callable[[], T]) -> T:
         telemetry.metrics().decode_cpu_seconds.labels(lane=lane).inc(time.thread_time() - started)
 
 
-def decoded(claimed: Sequence[Model], opened: OpenedImage, task: str = ANY_TASK) -> list[Verdict]:
+def decoded(
+    claimed: Sequence[Model], opened: OpenedImage, task: str = ANY_TASK, *, research: bool = False
+) -> list[Verdict]:
     """A verdict for each claiming model; nobody's pixels are decoded when nobody claims them.
 
     `task` is whose fault it is when the pixels cannot be decoded: every task's, or that of the only one that asked.
+    With `research`, what a card's pictures are measured for comes along with its tensor.
     """
     if not claimed:
         return []
@@ -114,11 +119,24 @@ def decoded(claimed: Sequence[Model], opened: OpenedImage, task: str = ANY_TASK)
         else _tensor(model, shown[model.card.pixels], content)
         for model in claimed
     ]
-    return [_none_of_its_business(each) for each in verdicts] if any(map(_is_ready, verdicts)) else verdicts
+    if not any(map(_is_ready, verdicts)):
+        return verdicts
+    if research and (greys := shown.get("grey")) is not None:
+        shows = {model.card.name: model.card.intended_use.shows for model in claimed}
+        verdicts = [_measured(each, shows, greys, opened.header) for each in verdicts]
+    return [_none_of_its_business(each) for each in verdicts]
 
 
 def _is_ready(verdict: Verdict) -> bool:
     return isinstance(verdict, Ready)
+
+
+def _measured(verdict: Verdict, shows: Mapping[str, Shows], greys: Tensor, header: ImageHeader) -> Verdict:
+    """A tensor with what is measured, for research, on pictures of its card's kind."""
+    if not isinstance(verdict, Ready):
+        return verdict
+    found = measurements.measured(shows[verdict.task], greys, header)
+    return replace(verdict, research=found) if found else verdict
 
 
 def _none_of_its_business(verdict: Verdict) -> Verdict:
@@ -204,6 +222,7 @@ async def hand_on(source: Source, ready: Ready, model: Model, *, lane: str, stor
         caution=ready.caution,
         warnings=ready.warnings,
         view=ready.view,
+        research=ready.research,
     )
     return Publish(
         topic=topics.WORK[source.priority],

@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.database.columns import Column, arrays, copy, names, unnest
 from schemas.envelope import to_json
-from schemas.events import Answer, ForecastPoint, Heat, Origin, Region
+from schemas.events import Answer, ForecastPoint, Heat, Origin, Region, ResearchMeasurement
 
 COLUMNS: tuple[Column[Answer], ...] = (
     Column("answer_id", "uuid", lambda a: a.answer_id),
@@ -48,6 +49,7 @@ COLUMNS: tuple[Column[Answer], ...] = (
     Column("warnings", "jsonb", lambda a: to_json(a.warnings).decode()),
     Column("regions", "jsonb", lambda a: to_json(a.regions).decode() if a.regions else "[]"),
     Column("heat", "jsonb", lambda a: to_json(a.heat).decode() if a.heat else None),
+    Column("research", "jsonb", lambda a: to_json(a.research).decode() if a.research else None),
 )
 
 # insert-answers: keeps what is there already; tells which ones were new.
@@ -116,6 +118,9 @@ def answer_of(row: Row[Any]) -> Answer:
         warnings=tuple(row.warnings),
         regions=tuple(msgspec.convert(row.regions, tuple[Region, ...], strict=False)),
         heat=msgspec.convert(row.heat, Heat | None, strict=False),
+        research=UNSET
+        if row.research is None
+        else msgspec.convert(row.research, tuple[ResearchMeasurement, ...], strict=False),
     )
 
 

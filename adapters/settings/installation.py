@@ -40,6 +40,9 @@ class Settings(Section):
         default=10.0, gt=0, description="the same once its sender ended the association in order"
     )
     quick_training: bool = Field(default=False, description="runs are rehearsals of a few steps, for tests only")
+    research_measurements: bool = Field(
+        default=False, description="measure radiographs for research; not validated, never in a patient's record"
+    )
     mlflow_url: str = Field(default="", repr=False, description="MLflow server; absent: a file under the home")
     kafka: KafkaSettings = Field(default_factory=lambda: KafkaSettings())
     database: DatabaseSettings = Field(default_factory=lambda: DatabaseSettings())

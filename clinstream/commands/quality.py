@@ -15,12 +15,14 @@ ALLOWED = 0.005
 def quality(
     data: Annotated[Path, typer.Option(help="The folder with chest.csv, fracture.csv, otoscope.csv and dicom/.")],
     fit: Annotated[Path | None, typer.Option(help="First fit the chest rule and write its weights here.")] = None,
+    research: Annotated[bool, typer.Option("--research", help="Instead, how research measurements agree.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
 ) -> None:
     """Measure the quality gate: the share of good radiographs that it refuses, and of everything else that it finds.
 
     Exit 1 when of any source more than 0.5 % of the radiographs are refused. `--fit` writes weights for
-    adapters/chest_look.json; what is measured are always those that are installed.
+    adapters/chest_look.json; what is measured are always those that are installed. `--research` says how often the
+    research measurements have no value, and how far they agree with a mirrored and a halved picture; truth it has none.
 
     Example: clinstream quality --data ../shared/data --json
     """
@@ -30,6 +32,9 @@ def quality(
 
     console = Console(stderr=True, highlight=False)
     told = console.print if console.is_terminal else lambda sentence: None
+    if research:
+        _show_research(data, as_json)
+        return
     if fit is not None:
         fitting.fit(data, fit, told)
     found = measure.measure(data, told)
@@ -45,6 +50,30 @@ def _show(found: "Measured") -> None:
     for share in (*found.usable, *found.unusable):
         print(_row(share))
     print(f"\nProcessor time an image: {found.cost_ms:.2f} ms.")
+
+
+def _show_research(data: Path, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from clinstream.gate.research import agreements
+
+    found = agreements(data)
+    if as_json:
+        print(json.dumps([asdict(each) for each in found]))
+        return
+    print(
+        "| measure | pictures | n | no value | 2.5 %, median, 97.5 % | mirrored, most | half the size, median, 95 % |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for each in found:
+        none = sum(each.reasons.values())
+        spread = ", ".join(f"{value:.2f}" for value in each.spread)
+        half = f"{each.half[0]:.3f}, {each.half[1]:.3f}; none {each.alone} of {each.n - none}"
+        share = f"{none} ({none / each.n:.0%})"
+        print(f"| {each.measure} | {each.source} | {each.n} | {share} | {spread} | {each.mirrored:.3f} | {half} |")
+    for each in found:
+        for why, count in sorted(each.reasons.items(), key=lambda reason: -reason[1]):
+            print(f"- {each.source}, {count}: {why}")
 
 
 def _row(share: "Share") -> str:

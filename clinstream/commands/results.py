@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import typer
 
-from clinstream.told import score_of, told
+from clinstream.told import score_of, told, without_research
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def show(
         raise UserError(f"There is no visible result {result_id}.")
     if as_json:
         said = comparison.as_json(line(found), line(prior) if prior else None, comparison.compared(found, prior))
-        print(json.dumps(said))
+        print(json.dumps({**said, **comparison.research_as_json(found)}))
         return
     for sentence in comparison.lines(found, prior):
         print(sentence)
@@ -132,9 +132,9 @@ def moment(text: str, now: datetime) -> datetime:
 
 
 def line(each: "StoredResult") -> dict[str, Any]:
-    """A result as JSON: the published event with when it became visible."""
+    """A result as JSON: the published event with when it became visible, without what is measured for research."""
     return {
-        **msgspec.to_builtins(each.result),
+        **msgspec.to_builtins(msgspec.structs.replace(each.result, answer=without_research(each.result.answer))),
         "visible_at": each.visible_at.isoformat(),
         "withdrawn_at": each.withdrawn_at.isoformat() if each.withdrawn_at else None,
         "withdrawn_why": each.withdrawn_why,

@@ -11,6 +11,7 @@ import msgspec
 from adapters.database import StoredImage, StoredOutcome, StoredResult, Trail
 from clinstream.reconciliation.log import LogRecord
 from clinstream.reconciliation.positions import Positions, group_of
+from clinstream.told import without_research
 from clinstream.whereabouts.identify import Meant
 from schemas import topics
 from schemas.events import Answer
@@ -88,7 +89,10 @@ class Way:
             "blob_uri": self.image.blob_uri if self.image else None,
             "stops": [asdict(stop) for stop in self.stops],
             "waits": asdict(self.waits) if self.waits else None,
-            "answers": [{**msgspec.to_builtins(answer), "hop_seconds": self.hops(answer)} for answer in self.answers],
+            "answers": [
+                {**msgspec.to_builtins(without_research(answer)), "hop_seconds": self.hops(answer)}
+                for answer in self.answers
+            ],
             "results": [
                 {
                     "result_id": str(each.result.result_id),

@@ -4,7 +4,15 @@ Events carry pseudonymous ids only. Unknown fields are ignored when reading: sch
 Times are seconds since the epoch (UTC) as floats in `hops`, and RFC 3339 strings with a zone elsewhere.
 """
 
-from schemas.events.answers import Answer, ForecastPoint, Heat, ImagePrepared, Region
+from schemas.events.answers import (
+    Answer,
+    ForecastPoint,
+    Heat,
+    ImagePrepared,
+    ReferenceRange,
+    Region,
+    ResearchMeasurement,
+)
 from schemas.events.base import Base, BlobRef, Origin, Priority, TensorRef
 from schemas.events.glycaemia import GLUCOSE_NOTICE, GlucoseMetricsRevised, GlycaemicFigures, TimesInRanges
 from schemas.events.learning import ReleaseChanged, RetrainRequested
@@ -55,8 +63,10 @@ __all__ = [
     "Origin",
     "OutcomeDecided",
     "Priority",
+    "ReferenceRange",
     "Region",
     "ReleaseChanged",
+    "ResearchMeasurement",
     "ResultAmended",
     "ResultAssessed",
     "ResultPublished",

@@ -3,6 +3,8 @@
 from typing import ClassVar, Literal
 from uuid import UUID
 
+from msgspec import UNSET, UnsetType
+
 from schemas.events.base import Base, Origin, Priority, TensorRef
 
 
@@ -29,13 +31,38 @@ class Heat(Base, frozen=True, kw_only=True):
     view: tuple[float, ...]
 
 
+class ReferenceRange(Base, frozen=True, kw_only=True):
+    """Where a value usually lies up to `high`, for `group` and by `source`: no judgement of this value."""
+
+    high: float
+    group: str
+    source: str
+
+
+class ResearchMeasurement(Base, frozen=True, kw_only=True):
+    """Something measured on an image that nothing validates: for research, never for a patient's record.
+
+    Without a `value`, `reason` says why there is none. `unit` is of UCUM. `range` is given only where the age is known
+    and one is established.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    method: str
+    method_version: str
+    notice: str
+    reason: str = ""
+    range: ReferenceRange | None = None
+
+
 class ImagePrepared(Base, frozen=True, kw_only=True):
     """A decoded, checked and resized image waits for one task's model on a lane.
 
     `content` is the hash of the decoded pixels: equal for another transfer syntax of the same image. `follows` names
     the visible result that asked for this task, where the task is a follow-up. `caution` says why the answer has to
     abstain whatever the model says (the age is not known), `warnings` what in the header is not plausible. `view` leads
-    from the tensor to the image like that of `Heat`; empty where nobody asked.
+    from the tensor to the image like that of `Heat`; empty where nobody asked. `research` is absent unless switched on.
     """
 
     TYPE: ClassVar[str] = "org.clinstream.image.prepared.v1"
@@ -55,6 +82,7 @@ class ImagePrepared(Base, frozen=True, kw_only=True):
     caution: str = ""
     warnings: tuple[str, ...] = ()
     view: tuple[float, ...] = ()
+    research: tuple[ResearchMeasurement, ...] | UnsetType = UNSET
 
 
 class ForecastPoint(Base, frozen=True, kw_only=True):
@@ -78,7 +106,8 @@ class Answer(Base, frozen=True, kw_only=True):
     names the object ids of the first and the last reading of the window that a forecast used; all that the wearer had
     in between are in it. `follows` is the visible result that asked for a follow-up. `warnings` says what in the
     object's header is not plausible, without its values; they change nothing in the answer. `regions` and `heat` say
-    where on the image a finding is suspected, where the model tells and does not answer that there is none.
+    where on the image a finding is suspected, where the model tells and does not answer that there is none. `research`
+    is absent unless an installation switches it on: it is not validated, and no part of the answer follows from it.
     """
 
     TYPE: ClassVar[str] = "org.clinstream.answer.produced.v1"
@@ -113,3 +142,4 @@ class Answer(Base, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     regions: tuple[Region, ...] = ()
     heat: Heat | None = None
+    research: tuple[ResearchMeasurement, ...] | UnsetType = UNSET

@@ -11,7 +11,7 @@ from adapters.clock import SystemClock
 from adapters.database import Database, ResultFilter
 from adapters.fakes.database import FakeDatabase
 from schemas import ids
-from schemas.events import Heat, Region
+from schemas.events import Heat, ReferenceRange, Region, ResearchMeasurement
 from tests.support.answers import TASK, answer, outcome
 
 START = 1_700_000_000.0
@@ -51,11 +51,15 @@ async def test_a_first_answer_becomes_the_visible_result_with_revision_one(ledge
     assert await fates(ledger) == {"answered": 1}
 
 
-async def test_the_places_of_an_answer_come_back_as_they_were(ledger: Database) -> None:
-    """ME5: heat map and regions, shares that are whole numbers too."""
+async def test_the_places_and_measurements_of_an_answer_come_back_as_they_were(ledger: Database) -> None:
+    """ME5, CC12: heat map, regions and research measurements, numbers that are whole too."""
     heat = Heat(rows=1, columns=2, percent=(0, 100), view=(1.0, 0.0, 0.0, 0.0, 0.5, 0.25))
     region = Region(score=1.0, outline=((0.0, 0.25), (1.0, 0.25), (0.5, 0.75)))
-    given = answer(heat=heat, regions=(region,))
+    usual = ReferenceRange(high=1.0, group="adults", source="a book")
+    found = ResearchMeasurement(
+        name="ratio", value=1.0, unit="1", method="how", method_version="1", notice="not validated", range=usual
+    )
+    given = answer(heat=heat, regions=(region,), research=(found,))
     await ledger.record([given])
     (stored,) = await ledger.results(ResultFilter())
     assert stored.result.answer == given

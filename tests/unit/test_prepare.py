@@ -53,17 +53,25 @@ class Lane:
     """A prepare step with everything around it; `observed` stores the bytes and makes the event."""
 
     def __init__(
-        self, decoders: ThreadPoolExecutor, lane: Any = "routine", prepare: Any = None, models: Any = None
+        self,
+        decoders: ThreadPoolExecutor,
+        lane: Any = "routine",
+        prepare: Any = None,
+        models: Any = None,
+        *,
+        use: IntendedUse = USE,
+        research: bool = False,
     ) -> None:
         self.ledger, self.store = steps.FakeLedger(), FakeBlobs()
         self.step = Prepare(
             lane,
-            models or {"toy_image": steps.image_model(prepare, intended_use=USE), "toy_risk": steps.vitals_model()},
+            models or {"toy_image": steps.image_model(prepare, intended_use=use), "toy_risk": steps.vitals_model()},
             store=self.store,
             database=self.ledger,
             decoders=decoders,
             clock=FakeClock(steps.NOW.timestamp() + 5),
             key=steps.KEY,
+            research=research,
         )
 
     def observed(self, data: bytes, uid: str = "1.2.3", **changes: Any) -> ImageObserved:

@@ -1,0 +1,74 @@
+"""What can be said of research measurements without truth: how often there is none, spread, agreement with itself."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from adapters.cardiothoracic import cardiothoracic_ratio
+from adapters.cortex import cortical_ratio
+from adapters.measuring import NotMeasured
+from clinstream.gate import pictures
+from clinstream.gate.pictures import Grey, Picture
+
+MOST = 200
+"""Pictures of one source, evenly out of those that are held back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """One measure on the pictures of one source; differences are absolute, `alone` counts no value at half the size."""
+
+    measure: str
+    source: str
+    n: int
+    reasons: dict[str, int]
+    spread: tuple[float, float, float]
+    mirrored: float
+    half: tuple[float, float]
+    alone: int
+
+
+def agreements(data: Path) -> list[Agreement]:
+    """Both measures on the pictures held back; photographs of ears, where nothing is to be found, beside them."""
+    chests, limbs, ears = pictures.chests(data), pictures.limbs(data), pictures.photographs(data)
+    sources = sorted({each.source for each in chests})
+    found = [_agreement("cardiothoracic_ratio", cardiothoracic_ratio, chests, source) for source in sources]
+    found.append(_agreement("cardiothoracic_ratio", cardiothoracic_ratio, ears, "viscaino"))
+    found.append(_agreement("cortical_ratio", cortical_ratio, limbs, "fracatlas"))
+    return [*found, _agreement("cortical_ratio", cortical_ratio, ears, "viscaino")]
+
+
+def _agreement(name: str, measure: Callable[[Grey], float], given: list[Picture], source: str) -> Agreement:
+    held = [each for each in given if each.source == source and each.part == "test"]
+    held = held or [each for each in given if each.source == source]
+    chosen = [held[place] for place in np.linspace(0, len(held) - 1, min(MOST, len(held))).astype(int)]
+    reasons: Counter[str] = Counter()
+    rows: list[tuple[float, float, float]] = []
+    for greys in (each.greys() for each in chosen):
+        try:
+            value = measure(greys)
+        except NotMeasured as why:
+            reasons[str(why)] += 1
+            continue
+        half = np.asarray(Image.fromarray(greys).reduce(2))
+        rows.append((value, _or_nan(measure, np.ascontiguousarray(greys[:, ::-1])), _or_nan(measure, half)))
+    values = np.array(rows or [(np.nan,) * 3])
+    apart = np.abs(values[:, 1:] - values[:, :1])
+    halves = apart[~np.isnan(apart[:, 1]), 1]
+    low, middle, high = (float(each) for each in np.percentile(values[:, 0], (2.5, 50, 97.5)))
+    close, far = (float(each) for each in np.percentile(halves, (50, 95))) if len(halves) else (np.nan, np.nan)
+    alone = len(rows) - len(halves)
+    return Agreement(
+        name, source, len(chosen), dict(reasons), (low, middle, high), float(apart[:, 0].max()), (close, far), alone
+    )
+
+
+def _or_nan(measure: Callable[[Grey], float], greys: Grey) -> float:
+    try:
+        return measure(greys)
+    except NotMeasured:
+        return float("nan")
