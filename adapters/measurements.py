@@ -60,6 +60,8 @@ def _one(
         value = measure(shown)
     except NotMeasured as why:
         reason = str(why)
+    except Exception as error:  # whatever is wrong with a measurement, the image still gets its answer
+        reason = f"the measurement failed ({type(error).__name__})"
     return ResearchMeasurement(
         name=name,
         value=value,

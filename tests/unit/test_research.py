@@ -112,6 +112,19 @@ def test_a_range_is_told_only_of_a_known_age_that_has_one(age: float | None, vie
     assert measurements.measured("", chest(), header) == ()
 
 
+def test_a_measurement_that_breaks_is_none_and_harms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CC12: the image gets its answer all the same; sizes and greys at the limits break nothing."""
+    for shape in ((1, 1), (12, 900), (81, 80), (160, 160), (512, 20)):
+        for greys in (np.zeros(shape, np.uint8), np.random.default_rng(3).integers(0, 256, shape).astype(np.uint8)):
+            for shows in ("chest", "limb"):
+                (found,) = measurements.measured(shows, greys, ImageHeader())
+                assert found.value is None
+                assert "failed" not in found.reason
+    monkeypatch.setattr(measurements.cortex, "cortical_ratio", lambda _: 1 // 0)
+    (found,) = measurements.measured("limb", shaft(), ImageHeader())
+    assert (found.value, found.reason) == (None, "the measurement failed (ZeroDivisionError)")
+
+
 def test_it_is_off_by_default_and_then_no_event_has_the_field() -> None:
     """CC12."""
     assert Settings.model_fields["research_measurements"].default is False
