@@ -14,7 +14,7 @@ from adapters.measuring import NotMeasured
 from clinstream.gate import pictures
 from clinstream.gate.pictures import Grey, Picture
 
-MOST = 200
+MOST = 100
 """Pictures of one source, evenly out of those that are held back."""
 
 

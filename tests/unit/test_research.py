@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adapters import measurements
+from adapters import cortex, measurements
 from adapters.cardiothoracic import cardiothoracic_ratio
 from adapters.cortex import cortical_ratio
 from adapters.database import StoredResult
@@ -49,7 +49,8 @@ def chest(scale: int = 1, heart: float = 70.0) -> Grey8:
     greys[((across - 210) / heart) ** 2 + ((down - 230) / 60) ** 2 <= 1] = 170
     greys[abs(across - 200) < 10] = 190
     greys[abs(across - 200) > 170] = 5
-    return greys.astype(np.uint8)
+    drawn: Grey8 = greys.astype(np.uint8)
+    return drawn
 
 
 def shaft(scale: int = 1, slant: float = 0.0, cortex: float = 10.0) -> Grey8:
@@ -120,7 +121,7 @@ def test_a_measurement_that_breaks_is_none_and_harms_nothing(monkeypatch: pytest
                 (found,) = measurements.measured(shows, greys, ImageHeader())
                 assert found.value is None
                 assert "failed" not in found.reason
-    monkeypatch.setattr(measurements.cortex, "cortical_ratio", lambda _: 1 // 0)
+    monkeypatch.setattr(cortex, "cortical_ratio", lambda _: 1 // 0)
     (found,) = measurements.measured("limb", shaft(), ImageHeader())
     assert (found.value, found.reason) == (None, "the measurement failed (ZeroDivisionError)")
 
