@@ -61,16 +61,14 @@ def _show_research(data: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(each) for each in found]))
         return
-    print(
-        "| measure | pictures | n | no value | 2.5 %, median, 97.5 % | mirrored, most | half the size, median, 95 % |"
-    )
+    print("| measure | pictures | n | no value | 2.5 %, median, 97.5 % | mirrored: median, 95 % | half the size |")
     print("|---|---|---|---|---|---|---|")
     for each in found:
         none = sum(each.reasons.values())
         spread = ", ".join(f"{value:.2f}" for value in each.spread)
-        half = f"{each.half[0]:.3f}, {each.half[1]:.3f}; none {each.alone} of {each.n - none}"
-        share = f"{none} ({none / each.n:.0%})"
-        print(f"| {each.measure} | {each.source} | {each.n} | {share} | {spread} | {each.mirrored:.3f} | {half} |")
+        mirrored, half = (f"{one.median:.3f}, {one.most:.3f}; none {one.none}" for one in (each.mirrored, each.half))
+        row = (each.measure, each.source, str(each.n), f"{none} ({none / each.n:.0%})", spread, mirrored, half)
+        print(f"| {' | '.join(row)} |")
     for each in found:
         for why, count in sorted(each.reasons.items(), key=lambda reason: -reason[1]):
             print(f"- {each.source}, {count}: {why}")

@@ -72,6 +72,19 @@ def test_a_source_of_which_too_many_are_refused_fails_the_command(data: Path, mo
     assert CliRunner().invoke(build(["quality"]), ["quality", "--data", str(data)]).exit_code == 1
 
 
+def test_what_research_measures_is_told_by_how_often_there_is_none_and_how_it_agrees_with_itself(data: Path) -> None:
+    """CC12: three of four packaged chests have a ratio, an ear and a little hand have nothing."""
+    told = CliRunner().invoke(build(["quality"]), ["quality", "--data", str(data), "--research", "--json"])
+    found = {(each["measure"], each["source"]): each for each in json.loads(told.stdout)}
+    chests = found["cardiothoracic_ratio", "kermany"]
+    assert (chests["n"], sum(chests["reasons"].values()), chests["mirrored"]["none"]) == (4, 1, 0)
+    assert 0.3 < chests["spread"][0] <= chests["spread"][1] <= chests["spread"][2] < 0.6
+    assert chests["mirrored"]["most"] <= 0.01
+    assert found["cardiothoracic_ratio", "elsewhere"]["reasons"] == {}
+    for key in (("cardiothoracic_ratio", "viscaino"), ("cortical_ratio", "viscaino"), ("cortical_ratio", "fracatlas")):
+        assert sum(found[key]["reasons"].values()) == found[key]["n"] == 1
+
+
 def test_a_fit_tells_apart_what_it_was_fitted_on_and_is_equal_for_equal_data(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
