@@ -11,7 +11,7 @@ DEFLATED_HEADER_BYTES: Final = 16 << 20
 """How much of a deflated data set is inflated to find the header: a bound, since 1 MB can inflate to 1 GB."""
 
 
-def is_explicit(data: bytes) -> bool:
+def is_explicit(data: bytes | memoryview) -> bool:
     """Whether the first element states its value representation: some senders encode other than they negotiated."""
     return all(0x40 < letter < 0x5B for letter in data[4:6])
 
@@ -21,7 +21,7 @@ def is_little_endian(transfer_syntax_uid: str) -> bool:
     return transfer_syntax_uid not in BIG_ENDIAN
 
 
-def inflated(data: bytes, most_bytes: int = DEFLATED_HEADER_BYTES) -> bytes:
+def inflated(data: bytes | memoryview, most_bytes: int = DEFLATED_HEADER_BYTES) -> bytes:
     """A deflated data set, at most so many bytes of it; raises Unprocessable."""
     try:
         # PS3.5 A.5: raw deflate, without zlib's header.

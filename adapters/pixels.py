@@ -50,7 +50,7 @@ def identity_uri(uri: str) -> str:
 class BlobStore(Protocol):
     """Content-addressed bytes. Every method may raise StoreUnavailable, and nothing else for an outage."""
 
-    async def put(self, uri: str, data: bytes, *, durable: bool) -> None:
+    async def put(self, uri: str, data: bytes | memoryview, *, durable: bool) -> None:
         """Stores `data`; with `durable` it survives a power cut once this returns. A second put is harmless."""
 
     async def get(self, uri: str) -> bytes:
@@ -111,8 +111,8 @@ class ObstoreBlobs:
         self._known_folders: set[Path] = set()
         self._lock = threading.Lock()
 
-    async def put(self, uri: str, data: bytes, *, durable: bool) -> None:
-        """See BlobStore.put; obstore writes under a temporary name and renames."""
+    async def put(self, uri: str, data: bytes | memoryview, *, durable: bool) -> None:
+        """See BlobStore.put; in a folder, a file is written under a temporary name and renamed."""
         await self._off_loop(lambda: self._put(_checked(uri), data, durable))
 
     async def get(self, uri: str) -> bytes:
@@ -172,25 +172,51 @@ class ObstoreBlobs:
             return True
         return False
 
-    def _put(self, uri: str, data: bytes, durable: bool) -> None:
-        if self._folder is not None and not self._folder.is_dir():
-            # obstore would make the folder anew, on the wrong disk when a mount is gone.
+    def _put(self, uri: str, data: bytes | memoryview, durable: bool) -> None:
+        if self._folder is None:
+            if not self._holds(uri, data):
+                obstore.put(self._store, uri, data)
+            return
+        if not self._folder.is_dir():
+            # The folder must not be made anew, on the wrong disk when a mount is gone.
             raise FileNotFoundError(errno.ENOENT, "the folder of the object store is gone")
         if not self._holds(uri, data):
-            obstore.put(self._store, uri, data)
-        if durable and self._folder is not None:
+            self._write(self._folder / uri, data)
+        if durable:
             self._flush(self._folder / uri)
 
-    def _holds(self, uri: str, data: bytes) -> bool:
+    def _holds(self, uri: str, data: bytes | memoryview) -> bool:
         """Whether exactly `data` lies at `uri`: after a power cut the name may be there with torn content."""
         try:
+            if self._folder is not None:
+                return (self._folder / uri).stat().st_size == len(data) and self._get(uri) == data
             if obstore.head(self._store, uri)["size"] != len(data):
                 return False
             # On S3 the name is the content's, save of an identity: a corrected name may be as long as the wrong one.
-            known = self._folder is None and not uri.startswith(IDENTITIES)
-            return known or self._get(uri) == data
+            return not uri.startswith(IDENTITIES) or self._get(uri) == data
         except FileNotFoundError:
             return False
+
+    def _write(self, path: Path, data: bytes | memoryview) -> None:
+        """From where the bytes lie, under a name of its own until all is written: obstore copies them first."""
+        beside = path.with_name(f"{path.name}#{os.urandom(6).hex()}")
+        try:
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileNotFoundError:
+            for folder in (path.parent.parent, path.parent):  # never the store's own
+                folder.mkdir(exist_ok=True)
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            with memoryview(data) as view:
+                written = 0
+                while written < len(view):
+                    written += os.write(descriptor, view[written:])
+            beside.rename(path)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
 
     def _flush(self, path: Path) -> None:
         """fsyncs the file, its folder, and once a process the folders above, up to the store's."""

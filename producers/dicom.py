@@ -20,6 +20,7 @@ from adapters import telemetry
 from adapters.clock import Clock
 from producers.dicom_admission import Admission
 from producers.dicom_journal import Journal, Journals
+from producers.dicom_receiving import Store, Taking
 from producers.dicom_server import Server
 from producers.dicom_services import DicomService
 from producers.dicom_store import StoreService
@@ -73,9 +74,11 @@ class DicomDoor:
         services: Sequence[DicomService],
         journals: Journals,
         ended: Callable[[Journal], None],
+        store: Store,
     ):
         self._door, self._clock, self._listening = door, clock, listening
         self._services, self._journals, self._ended = services, journals, ended
+        self._taking = Taking(store, self._too_large, listening.object_bytes)
         self._coming: dict[Any, int] = {}
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
@@ -98,7 +101,7 @@ class DicomDoor:
             ssl_context=self._listening.tls,
             server_class=Server,
         )
-        self._server.over = self._over
+        self._server.over, self._server.taking = self._over, self._taking
         self._ae._servers.append(self._server)  # as start_server does; shutdown() takes it out again
         self._thread = threading.Thread(target=self._server.serve_forever, name="dicom-accept", daemon=True)
         self._thread.start()
@@ -141,14 +144,17 @@ class DicomDoor:
         ]
 
     def _received(self, event: Any) -> None:
-        """Counts what an unfinished message has: pynetdicom would collect it until the memory is full."""
+        """Counts what an unfinished message has that pynetdicom reads: it collects until the memory is full."""
         association = event.assoc
         coming = self._coming.get(association, 0) + len(event.data)
         self._coming[association] = coming
         if coming > self._listening.object_bytes:
-            if journal := self._journals.of(association):
-                journal.refuse("the object is larger than the door takes")
-            association.abort()
+            self._too_large(association)
+
+    def _too_large(self, association: Any) -> None:
+        if journal := self._journals.of(association):
+            journal.refuse("the object is larger than the door takes")
+        association.abort(block=False)
 
     def _message(self, event: Any) -> None:
         self._coming[event.assoc] = 0
@@ -223,5 +229,5 @@ def dicom_door(
 ) -> DicomDoor:
     """The door with storage and with what `others` makes; `ended` gets each association's entry, in its own thread."""
     journals = Journals()
-    services = [StoreService(door, key, clock, loop, journals, table), *others(journals)]
-    return DicomDoor(door, clock, listening, services, journals, ended)
+    storage = StoreService(door, key, clock, loop, journals, table)
+    return DicomDoor(door, clock, listening, [storage, *others(journals)], journals, ended, storage.take)

@@ -12,6 +12,7 @@ from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
 
 from adapters import dicom_encoding
 from schemas import ids
@@ -57,6 +58,9 @@ SIMULATED_SUFFIX = "_SIM"
 REQUEST_PRIORITIES = {0: "MEDIUM", 1: "HIGH", 2: "LOW"}
 MODALITY_TAG = "00080060"
 
+START_BYTES = 1 << 16
+"""Where most headers end: as much is copied for the parser, and all only where the pixels begin later."""
+
 UNDEFINED_LENGTH = 0xFFFFFFFF
 UID_CHARACTERS = frozenset("0123456789.")
 
@@ -81,7 +85,7 @@ class Header:
     simulated: bool = False
 
 
-def read_header(data: bytes, transfer_syntax_uid: str, tags: Iterable[str] = ()) -> Header:
+def read_header(data: bytes | memoryview, transfer_syntax_uid: str, tags: Iterable[str] = ()) -> Header:
     """The header of a data set without group 0002, encoded in the given transfer syntax (PS3.5 10 and Annex A).
 
     `tags` names more elements to be kept, as eight hexadecimal digits.
@@ -142,21 +146,41 @@ def facts_of(header: Header, calling_ae: str, called_ae: str, c_store_priority: 
     )
 
 
-def _elements(data: bytes, transfer_syntax_uid: str, wanted: list[int]) -> Dataset:
+def _elements(data: bytes | memoryview, transfer_syntax_uid: str, wanted: list[int]) -> Dataset:
     if transfer_syntax_uid in dicom_encoding.DEFLATED:
         data = dicom_encoding.inflated(data)
     if len(data) < 8:
         raise Unprocessable("the data set is empty")
+    if len(data) > START_BYTES:
+        try:
+            found, reached = _read(data[:START_BYTES], transfer_syntax_uid, wanted)
+        except Exception:  # what it was cut in may raise anything, and is read whole below
+            reached = False
+        if reached:
+            return found
     try:
-        return read_dataset(
-            BytesIO(data),
-            is_implicit_VR=not dicom_encoding.is_explicit(data),
-            is_little_endian=dicom_encoding.is_little_endian(transfer_syntax_uid),
-            stop_when=lambda tag, _vr, _length: tag.group >= PIXEL_GROUP,
-            specific_tags=wanted,
-        )
+        return _read(data, transfer_syntax_uid, wanted)[0]
     except Exception as error:  # pydicom raises nearly anything (struct.error, KeyError, RecursionError) on damage
         raise Unprocessable(f"the data set cannot be read ({type(error).__name__})") from error
+
+
+def _read(data: bytes | memoryview, transfer_syntax_uid: str, wanted: list[int]) -> tuple[Dataset, bool]:
+    """The wanted elements, and whether the pixels were reached: then there are no more."""
+    reached = False
+
+    def stop(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        nonlocal reached
+        reached = bool(tag.group >= PIXEL_GROUP)
+        return reached
+
+    found = read_dataset(
+        BytesIO(data),
+        is_implicit_VR=not dicom_encoding.is_explicit(data),
+        is_little_endian=dicom_encoding.is_little_endian(transfer_syntax_uid),
+        stop_when=stop,
+        specific_tags=wanted,
+    )
+    return found, reached
 
 
 def _bytes(found: Dataset, tag: int) -> bytes:

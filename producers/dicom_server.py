@@ -4,6 +4,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,17 @@ from typing import Any
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from adapters import telemetry
+from producers.dicom_receiving import Receiving, Taking
+from producers.dicom_waiting import WaitingAssociation
 from schemas.errors import SettingsError
 
 log = telemetry.logger("door.dicom")
 
 READ_BYTES = 1 << 18
 """Most bytes that one system call reads. pynetdicom reads 4 KB at a time: 2,500 calls for 10 MB."""
+
+AHEAD_BYTES = 1 << 14
+"""Read ahead of what is asked for: heads and small objects in one system call."""
 
 PDU_SLACK = 1 << 12
 """How much longer than the offered maximum a PDU may be: some senders count without its header."""
@@ -26,27 +32,89 @@ ASSOCIATE_BYTES = 1 << 20
 
 
 class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom ships no types
-    """Reads in large pieces, and ends a connection that announces more than a PDU may have.
+    """Reads in large pieces and a little ahead, and ends a connection that announces more than a PDU may have.
 
-    The length field of a PDU says up to 4 GB, and pynetdicom collects as much before it looks at it.
+    The length field of a PDU says up to 4 GB, and pynetdicom collects as much before it looks at it. What reads raises
+    OSError where the peer is gone or silent.
     """
+
+    def __init__(self, association: Any, connection: socket.socket) -> None:
+        super().__init__(association, client_socket=connection)
+        self._buffer = bytearray(AHEAD_BYTES)
+        self._at = self._end = 0
+
+    @property
+    def ahead(self) -> bool:
+        """Whether there is something to read without waiting for the peer."""
+        return self._end > self._at or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0)
+
+    @property
+    def ready(self) -> bool:
+        """As pynetdicom's, of what was read ahead as well."""
+        return self.ahead or bool(super().ready)
+
+    def allow(self, length: int) -> None:
+        """Raises OSError for a PDU that is longer than any may be."""
+        if length > max(self.assoc.ae.maximum_pdu_size + PDU_SLACK, ASSOCIATE_BYTES):
+            raise OSError("the PDU is longer than allowed")
+
+    def peek(self, count: int) -> bytes:
+        """The next `count` bytes (at most AHEAD_BYTES), which stay to be read; fewer when the peer is gone."""
+        if self._at + count > len(self._buffer):
+            self._buffer[: self._end - self._at] = self._buffer[self._at : self._end]
+            self._at, self._end = 0, self._end - self._at
+        with memoryview(self._buffer) as view:
+            while self._end - self._at < count:
+                found = self._read(view[self._end :])
+                if not found:
+                    break
+                self._end += found
+            return bytes(view[self._at : min(self._end, self._at + count)])
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes, at most AHEAD_BYTES."""
+        found = self.peek(count)
+        if len(found) < count:
+            raise OSError("the peer is gone")
+        self._at += count
+        return found
+
+    def skip(self, count: int) -> None:
+        """Reads over `count` bytes."""
+        while count:
+            count -= len(self.take(min(count, AHEAD_BYTES)))
+
+    def fill(self, view: memoryview) -> None:
+        """Reads as many bytes as the view has."""
+        if self._filled(view) < len(view):
+            raise OSError("the peer is gone")
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Exactly `nr_bytes`, or fewer when the peer is gone; raises OSError for more than is allowed."""
-        if nr_bytes > max(self.assoc.ae.maximum_pdu_size + PDU_SLACK, ASSOCIATE_BYTES):
-            raise OSError("the PDU is longer than allowed")
+        self.allow(nr_bytes)
         whole = bytearray(nr_bytes)
-        view, read = memoryview(whole), 0
-        while read < nr_bytes:
-            _quick_ack(self.socket)
-            count = self.socket.recv_into(view[read : read + READ_BYTES])
+        with memoryview(whole) as view:
+            count = self._filled(view)
+        del whole[count:]
+        return whole
+
+    def _filled(self, view: memoryview) -> int:
+        """How many bytes there were for the view; less than it has only when the peer is gone."""
+        done = min(len(view), self._end - self._at)
+        view[:done] = self._buffer[self._at : self._at + done]
+        self._at += done
+        while done < len(view):
+            count = self._read(view[done : done + READ_BYTES])
             if not count:
                 break
-            read += count
-        view.release()
-        if read < nr_bytes:
-            del whole[read:]
-        return whole
+            done += count
+        return done
+
+    def _read(self, view: memoryview) -> int:
+        if self.socket is None:
+            return 0
+        _quick_ack(self.socket)
+        return int(self.socket.recv_into(view))
 
     def _shutdown_socket(self) -> None:
         """Closes also where the peer is gone already, which pynetdicom leaves to the garbage collector."""
@@ -59,15 +127,27 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom ship
 
 
 class _Request(RequestHandler):  # type: ignore[misc]
-    """Makes associations on sockets of ours."""
+    """Makes associations whose threads wait, on sockets of ours."""
 
     def _create_association(self) -> Any:
-        association = super()._create_association()
-        # The first socket object announced the connection already; one announcement is enough.
-        association.dul.socket = BoundedSocket(association, client_socket=self.request)
-        association.dul.event_queue.get_nowait()
-        reactor = association.dul
-        reactor._target = partial(_to_its_end, association, reactor.run_reactor, self.server.over)
+        server, entity = self.server, self.server.ae
+        association = WaitingAssociation(entity, partial(Receiving, taking=server.taking))
+        association._server = server
+        association.name = f"AcceptorThread@{association.name}"  # pynetdicom finds its associations by this name
+        association.set_socket(BoundedSocket(association, self.request))
+        ours, theirs = association.acceptor, association.requestor
+        ours.ae_title, ours.maximum_length = server.ae_title, entity.maximum_pdu_size
+        ours.implementation_class_uid = entity.implementation_class_uid
+        ours.implementation_version_name = entity.implementation_version_name
+        ours.supported_contexts = deepcopy(server.contexts)
+        ours.address_info, theirs.address_info = self.local, self.remote
+        for event, handlers in server._handlers.items():
+            if event.is_intervention:
+                association.bind(event, *handlers)
+            else:
+                for handler in handlers:
+                    association.bind(event, *handler)
+        association.dul._target = partial(_to_its_end, association, association.dul.run_reactor, server.over)
         return association
 
 
@@ -83,6 +163,7 @@ def _to_its_end(association: Any, run: Callable[[], None], over: Callable[[Any],
     finally:
         if association.dul.socket is not None:
             association.dul.socket._shutdown_socket()
+        association.over()
         over(association)
 
 
@@ -90,6 +171,9 @@ class Server(ThreadedAssociationServer):  # type: ignore[misc]
     """Shares its port with the door's other processes, since one process is bound by its interpreter lock."""
 
     request_queue_size = 128
+    taking: Taking
+    """What takes the data sets of C-STORE."""
+
     over: Callable[[Any], None] = staticmethod(lambda association: None)
     """Called once the connection of an association is gone, however that came about."""
 

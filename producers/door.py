@@ -74,7 +74,7 @@ class Door:
             self._looked_at = now
         return StoreUnavailable("the disk is almost full") if self._disk_full else None
 
-    async def accept(self, messages: Sequence[Message], *blobs: tuple[str, bytes] | None) -> None:
+    async def accept(self, messages: Sequence[Message], *blobs: tuple[str, bytes | memoryview] | None) -> None:
         """Returns once `blobs` (uri, bytes), in their order, are on disk and all in-sync replicas have every message.
 
         Raises StoreUnavailable or BrokerUnavailable when that cannot be had within the deadline, RejectedInput for
@@ -98,7 +98,7 @@ class Door:
             await asyncio.wait(self._late, timeout=seconds)
         return len(self._late)
 
-    async def _put(self, uri: str, data: bytes) -> None:
+    async def _put(self, uri: str, data: bytes | memoryview) -> None:
         # Counted until the store has answered, like the messages below.
         self._storing_bytes += len(data)
         try:

@@ -38,9 +38,10 @@ release of a library is installed."""
 @dataclass(frozen=True, slots=True)
 class StoreRequest:
     """A C-STORE-RQ, or one part of a STOW-RS request: `data` is the data set as it was on the wire, the UIDs are the
-    request's affected ones, `door` is the process that took it."""
+    request's affected ones, `door` is the process that took it. `room`, where there is one, is memory that ends with
+    `data` and has free bytes before it, which the file's group 0002 may be written to."""
 
-    data: bytes = field(repr=False)
+    data: bytes | memoryview = field(repr=False)
     transfer_syntax_uid: str
     sop_class_uid: str
     sop_instance_uid: str
@@ -48,6 +49,7 @@ class StoreRequest:
     sender: str
     called: str
     door: str = "door-dicom"
+    room: memoryview | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Verdict:
 
     answer: Answer
     message: Message
-    blobs: tuple[tuple[str, bytes], ...]
+    blobs: tuple[tuple[str, bytes | memoryview], ...]
     door: str = "door-dicom"
 
 
@@ -86,7 +88,7 @@ def judge(request: StoreRequest, key: bytes, now: datetime, table: Table = BUILT
     file = part_10(told.request, told.header)
     event, message = observed(told.request, told.header, file, key, now, table, deidentified=bool(told.identity))
     answer = Answer(ACCEPTED, "", str(event.event_id))
-    blobs = [(event.blob.uri, file)]
+    blobs: list[tuple[str, bytes | memoryview]] = [(event.blob.uri, file)]
     if told.identity:
         answer = Answer(COERCED, "stored de-identified", str(event.event_id))
         place = identity_uri(event.blob.uri)
@@ -120,7 +122,7 @@ def pseudonymous(request: StoreRequest, header: Header, key: bytes, table: Table
     from adapters import deidentification
 
     syntax = request.transfer_syntax_uid
-    made = deidentification.on_the_wire(request.data, syntax, key, route.deidentify, dicom_identity.MARKS)
+    made = deidentification.on_the_wire(bytes(request.data), syntax, key, route.deidentify, dicom_identity.MARKS)
     found = dicom_identity.read_header(made.data, syntax)
     found = replace(
         found,
@@ -129,7 +131,7 @@ def pseudonymous(request: StoreRequest, header: Header, key: bytes, table: Table
         wrapped=header.wrapped,
         simulated=header.simulated,
     )
-    request = replace(request, data=made.data, sop_instance_uid=found.sop_instance_uid)
+    request = replace(request, data=made.data, room=None, sop_instance_uid=found.sop_instance_uid)
     return Kept(request, found, made.identity)
 
 
@@ -147,7 +149,7 @@ async def settle(verdict: Verdict, door: Door) -> Answer:
 def observed(
     request: StoreRequest,
     header: Header,
-    file: bytes,
+    file: bytes | memoryview,
     key: bytes,
     now: datetime,
     table: Table = BUILT_IN_TABLE,
@@ -195,8 +197,11 @@ def observed(
     return event, Message(topics.OBSERVED_DICOM, event.study_id.encode(), headers, value)
 
 
-def part_10(request: StoreRequest, header: Header) -> bytes:
-    """The data set, unchanged, as a PS3.10 file: preamble, prefix, group 0002 of our own (7.1), data set."""
+def part_10(request: StoreRequest, header: Header) -> bytes | memoryview:
+    """The data set, unchanged, as a PS3.10 file: preamble, prefix, group 0002 of our own (7.1), data set.
+
+    Made in the request's own room where it has one, and a copy otherwise.
+    """
     group = b"".join(
         (
             b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01",
@@ -208,7 +213,12 @@ def part_10(request: StoreRequest, header: Header) -> bytes:
         )
     )
     length = b"\x02\x00\x00\x00UL\x04\x00" + struct.pack("<I", len(group))
-    return b"".join((bytes(128), b"DICM", length, group, request.data))
+    head = b"".join((bytes(128), b"DICM", length, group))
+    if request.room is None:
+        return head + request.data
+    starts = len(request.room) - len(request.data)
+    request.room[starts - len(head) : starts] = head
+    return request.room[starts - len(head) :]
 
 
 def _meta(element: int, vr: bytes, value: str) -> bytes:
@@ -229,7 +239,7 @@ def _mismatch(request: StoreRequest, header: Header) -> str:
 def _aside(request: StoreRequest, key: bytes, now: datetime, table: Table, answer: Answer, error_class: str) -> Verdict:
     """What cannot be taken is kept all the same, so that nothing that came is silently gone; sealed where a row might
     have taken its identity off."""
-    media_type, data = f"{MEDIA_TYPE}; transfer-syntax={request.transfer_syntax_uid}", request.data
+    media_type, data = f"{MEDIA_TYPE}; transfer-syntax={request.transfer_syntax_uid}", bytes(request.data)
     facts = Facts(calling_ae=request.sender, called_ae=request.called)
     if data and table.deidentifies and table.may_deidentify(facts):
         media_type, data = media_type + sealing.MEDIA_TYPE_SUFFIX, sealing.seal(key, sealing.QUARANTINE, data)

@@ -26,7 +26,7 @@ SIMULATED = "simulated:"
 """Prefix of the object ids of injected data: it shares no identity with the clinical object that it may repeat."""
 
 
-def sha256_hex(data: bytes) -> str:
+def sha256_hex(data: bytes | memoryview) -> str:
     """SHA-256 of `data` as 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 

@@ -13,7 +13,7 @@ class FakeBlobs:
         self.down = False
         self.room: int | None = None
 
-    async def put(self, uri: str, data: bytes, *, durable: bool) -> None:
+    async def put(self, uri: str, data: bytes | memoryview, *, durable: bool) -> None:
         """See BlobStore.put."""
         self._check()
         if self.objects.get(uri) != data:
