@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pynetdicom import AE, _config, evt
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT
 from pynetdicom.sop_class import Verification
 
 from adapters import telemetry
@@ -212,9 +213,15 @@ class DicomDoor:
 
 
 def _how(association: Any) -> str:
-    if association.is_established:
+    """By what went over the connection: the association's own thread may not have come to see it yet."""
+    last = association.dul.to_user_queue.last
+    if association._sent_release:
+        return "released"
+    if isinstance(last, A_P_ABORT) and not last.provider_reason:
         return "lost"
-    return "released" if association.is_released else "aborted" if association.is_aborted else "rejected"
+    if association._sent_abort or association.is_aborted or isinstance(last, A_ABORT | A_P_ABORT):
+        return "aborted"
+    return "lost" if association.is_established else "rejected"
 
 
 def dicom_door(

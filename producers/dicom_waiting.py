@@ -25,14 +25,16 @@ ARTIM_EXPIRED, CONNECTION_CLOSED, INVALID_PDU = "Evt18", "Evt17", "Evt19"
 
 
 class Telling(queue.Queue[Any]):
-    """A queue that tells somebody who waits for more than this queue."""
+    """A queue that tells somebody who waits for more than this queue; `last` is what came last."""
 
     def __init__(self, tell: Callable[[], None]) -> None:
         super().__init__()
         self._tell = tell
+        self.last: Any = None
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """As ever."""
+        self.last = item
         super().put(item, block, timeout)
         self._tell()
 

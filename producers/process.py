@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,10 @@ async def _listen(parts: Parts, stop: asyncio.Event, promised: "Committing | Non
         try:
             log.info("the DICOM door is open", host=listening.host, port=scp.port, ae_title=listening.ae_title)
             telemetry.metrics().ready.set(1)
+            # As the consumers' processes: what is loaded by now stays, and need not be looked at again.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(20_000, 20, 20)
             await stop.wait()
         finally:
             telemetry.metrics().ready.set(0)
