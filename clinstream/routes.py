@@ -60,7 +60,7 @@ def explain(settings: Settings, file: Path, *, calling_ae: str, called_ae: str, 
         told = pseudonymous(request, header, NO_KEY, table)
         stored = part_10(told.request, told.header)
         event, _ = observed(told.request, told.header, stored, NO_KEY, datetime.now(UTC), table)
-        image = read_header(stored)
+        image = read_header(bytes(stored))
     except RejectedInput as error:
         raise UserError(f"{file}: the door would not take it: {error}.") from error
     facts = dicom_identity.facts_of(header, calling_ae, called_ae, priority)

@@ -71,7 +71,7 @@ def test_a_row_takes_the_identity_off_before_anything_is_kept() -> None:
     found = dcmread(BytesIO(file))
     assert (found.SOPInstanceUID, found.file_meta.MediaStorageSOPInstanceUID) == (event.object_id,) * 2
     assert (found.PatientAge, found.InstitutionName) == ("031Y", "REMOVED")
-    assert b"Doe^Jane" in sealing.unseal(KEY, place, sealed)
+    assert b"Doe^Jane" in sealing.unseal(KEY, place, bytes(sealed))
 
 
 def test_a_repeat_and_another_sender_are_the_same_event_and_another_row_keeps_the_object_as_sent() -> None:
@@ -113,7 +113,7 @@ def test_what_cannot_be_read_or_de_identified_is_put_aside_under_seal_where_the_
         assert uri.startswith("quarantine/")
         assert b"Doe" not in kept
         assert b"sealed" in verdict.message.value
-        assert sealing.unseal(KEY, sealing.QUARANTINE, kept) == data
+        assert sealing.unseal(KEY, sealing.QUARANTINE, bytes(kept)) == data
     assert judge(asked("CT1", broken), KEY, NOW, TABLE).blobs[0][1] == broken
     assert TABLE.may_deidentify(Facts(calling_ae="clinic_9"))
     assert not TABLE.may_deidentify(Facts(calling_ae="READER"))

@@ -39,8 +39,7 @@ def command(uid: str = UID, **changes: Any) -> bytes:
     message.command_set.CommandDataSetType = 1
     for name, value in changes.items():
         setattr(message.command_set, name, value)
-    found = encode(message.command_set, True, True)
-    assert found is not None
+    found: bytes = encode(message.command_set, True, True)
     return found
 
 
@@ -114,7 +113,8 @@ def test_however_it_is_cut_a_data_set_is_the_same_object(door: InProcess, talk: 
 
 
 @pytest.mark.parametrize(
-    "breach", [[[(2, b"\0" * 40), (3, b"")]], [[(0, b"\0" * 40)], [(3, command())]], [[(0, b"\0" * 40), (1, b"\0" * 9)]]]
+    "breach",
+    [[[(2, b"\0" * 40), (3, b"")]], [[(0, b"\0" * 40)], [(3, command())]], [[(0, b"\0" * 40), (1, b"\0" * 9)]]],
 )
 def test_what_breaks_the_protocol_ends_its_own_association_only(
     door: InProcess, breach: list[list[tuple[int, bytes]]]
@@ -149,9 +149,11 @@ def test_a_store_that_is_late_still_has_the_bytes_it_was_given() -> None:
     """The sender was told "try again" and sent the next object over the same association meanwhile."""
     with listening(Limits(0.3, 1000)) as door:
         real, waits = door.blobs.put, asyncio.Event()
+        loops: list[asyncio.AbstractEventLoop] = []
 
         async def late(uri: str, data: bytes | memoryview, *, durable: bool) -> None:
-            if not door.blobs.objects and not waits.is_set():
+            loops.append(asyncio.get_running_loop())
+            if len(loops) == 1:
                 await waits.wait()
             await real(uri, data, durable=durable)
 
@@ -161,7 +163,7 @@ def test_a_store_that_is_late_still_has_the_bytes_it_was_given() -> None:
         talk.send([(3, command(uid=first))], [(2, content(uid=first))])
         assert talk.answer().Status == 0xA700
         talk.send([(3, command(uid=second))], [(0, content(uid=second))])
-        door.scp._services[0]._loop.call_soon_threadsafe(waits.set)
+        loops[0].call_soon_threadsafe(waits.set)
         talk.send([(2, b"")])
         assert talk.answer().Status == 0x0000
         talk.close()

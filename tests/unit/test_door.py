@@ -69,7 +69,7 @@ async def test_a_store_that_hangs_is_given_up_within_the_deadline_and_nothing_is
     hanging = asyncio.Event()
 
     class Hanging(FakeBlobs):
-        async def put(self, uri: str, data: bytes, *, durable: bool) -> None:
+        async def put(self, uri: str, data: bytes | memoryview, *, durable: bool) -> None:
             await hanging.wait()
 
     door = Door(publisher, Hanging(), FakeClock(), Limits(0.02, 0))
