@@ -78,7 +78,7 @@ class Receiving(Waiting):
         try:
             if not (self._begins() if self._coming is None else self._continues()):
                 super()._read_pdu_data()
-        except OSError:  # the peer is gone, or announces more than is allowed
+        except (OSError, struct.error):  # the peer is gone, within a head too, or announces more than is allowed
             self.event_queue.put(CONNECTION_CLOSED)
 
     def _begins(self) -> bool:

@@ -130,6 +130,15 @@ def test_what_breaks_the_protocol_ends_its_own_association_only(
     neighbour.close()
 
 
+def test_a_sender_that_is_gone_within_the_head_of_a_request_is_lost(door: InProcess) -> None:
+    talk = Talk(door)
+    door.ended.clear()
+    talk.association.dul.socket.send(struct.pack(">BxIH", 4, 100, 0))
+    talk.association._reactor_checkpoint.set()
+    talk.association.dul.socket._shutdown_socket()
+    assert door.last().ended == "lost"
+
+
 @pytest.mark.parametrize("how", ["aborted", "lost"])
 def test_a_sender_that_is_gone_within_a_data_set_leaves_nothing(door: InProcess, how: str) -> None:
     before = len(door.publisher.topics.get(topics.OBSERVED_DICOM, []))
