@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from schemas.errors import UserError
-from triton_models.fracture import collection
+from triton_models.calibration import raw_logits
+from triton_models.fracture import collection, crossfit
 from triton_models.fracture import train as training
 from triton_models.fracture.framing import COLUMNS, ROWS, STRIDE
 from triton_models.fracture.network import BoneNet, start_from
@@ -108,6 +109,32 @@ def test_groups_stay_in_one_part_and_boxes_are_shares_of_the_original(folder: Pa
     division = collection.divide(folder, training.SEED)
     parts = [{picture.group for picture in part} for part in (division.train, division.validation, division.test)]
     assert sum(len(part) for part in parts) == len(set.union(*parts)) == 56
+
+
+def test_folds_share_no_group_and_each_image_is_unseen_once(folder: Path) -> None:
+    """ME10: what chooses and calibrates is said by a network that has not learned from the image or its like."""
+    pictures = collection.divide(folder, training.SEED).development
+    parts = crossfit.shares(pictures, 3, training.SEED)
+    assert sorted(one.path.name for _, unseen in parts for one in unseen) == sorted(one.path.name for one in pictures)
+    for known, unseen in parts:
+        assert not {one.group for one in known} & {one.group for one in unseen}
+        assert {one.fractured for one in unseen} == {False, True}
+
+
+def test_the_served_answer_is_that_of_the_networks_mean_logit(rehearsed: TrainedModel) -> None:
+    pixels = np.random.default_rng(3).integers(0, 255, (2, 1, ROWS, COLUMNS)).astype(np.uint8)
+
+    def logits(path: Path) -> np.ndarray:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return raw_logits(session.run(["probability"], {"pixels": pixels})[0][:, 1].astype(np.float64))
+
+    each = [logits(rehearsed.onnx.parent / f"fold-{number}" / "model.onnx") for number in range(2)]
+    metrics = rehearsed.metrics
+    expected = np.mean(each, axis=0) / metrics["temperature"] + metrics["bias"]
+    assert logits(rehearsed.onnx) == pytest.approx(expected, abs=1e-2)
+    assert metrics["unseen auroc, as delivered"] == pytest.approx(
+        max(value for name, value in metrics.items() if name.startswith("unseen auroc, readout")), abs=0.02
+    )
 
 
 def test_the_chest_networks_weights_are_a_start_that_keeps_what_they_compute() -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from triton_models.chest_xray.augment import match_tone
+from triton_models.fracture.breaks import broken
 from triton_models.fracture.collection import Box
 from triton_models.fracture.framing import COLUMNS, ROWS, STRIDE, Frame, Grey, draw, onto_canvas
 
@@ -16,8 +17,8 @@ Floats = npt.NDArray[np.float32]
 LEAST_CELLS = 1.5
 IGNORED = -1.0
 RING = 1.6
-VIEW_ZOOM, CROP_ZOOM = (0.8, 1.25), (0.43, 0.9)
-"""Canvas pixels a pixel of the result: crops look closer, at about the images' own resolution."""
+VIEW_ZOOM, CROP_ZOOM = (0.8, 1.25), (0.6, 1.2)
+"""Canvas pixels a pixel of the result; the canvas is about as fine as the images, so parts look like the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +38,28 @@ def in_pixels(boxes: tuple[Box, ...], display: Grey) -> npt.NDArray[np.float64]:
 
 
 def augment(
-    source: Source, stranger: Grey, size: tuple[int, int], rng: np.random.Generator, *, change: bool = True
+    source: Source,
+    stranger: Grey,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    change: bool = True,
+    breaks: float = 0.0,
 ) -> tuple[Grey, Floats]:
     """A changed copy of the window, or a part of it, as `size` (rows, columns) of uint8, and its map of places.
 
     The map is [rows / 8, columns / 8]: 1 in a box, 0 elsewhere, -1 in the ring around a box that teaches nothing.
-    Of a part smaller than the canvas half the fractured ones are placed around a box, the rest anywhere on the limb.
+    Of a part smaller than the canvas most fractured ones are placed around a box, the rest anywhere on the limb.
+    `breaks` is the share of images without a box into which a break is drawn.
     """
     affine = _view(source, size, rng, change)
     image = draw(source.display, tuple(affine[:2].ravel()), *size, source.frame.fill)
+    marked = places(source.boxes, affine, size)
+    if not len(source.boxes) and rng.random() < breaks and (drawn := broken(image, rng)):
+        image, marked = drawn[0], places(np.array([drawn[1]]), np.eye(3), size)
     if change:
         image = _sharpness(_tone(image, stranger, rng), rng)
-    return image, places(source.boxes, affine, size)
+    return image, marked
 
 
 def _view(source: Source, size: tuple[int, int], rng: np.random.Generator, change: bool) -> npt.NDArray[np.float64]:
@@ -82,14 +93,16 @@ def _moved(centre: npt.NDArray[np.float64], turn: npt.NDArray[np.float64], size:
 def _point(
     source: Source, base: npt.NDArray[np.float64], size: tuple[int, int], rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """A point of the canvas to look at: near a box, or anywhere that is brighter than most of the window."""
+    """A point of the canvas to look at: near a box, or anywhere bright and uneven, as bones are and bars are not."""
     if len(source.boxes) and rng.random() < 0.8:
         box = source.boxes[rng.integers(len(source.boxes))]
         there = np.linalg.inv(base) @ (box[0], box[1], 1.0)
         near: npt.NDArray[np.float64] = there[:2] + rng.uniform(-0.32, 0.32, 2) * (size[1], size[0])
         return near
-    coarse = draw(source.display, tuple((base @ np.diag([16.0, 16.0, 1.0]))[:2].ravel()), ROWS // 16, COLUMNS // 16, 0)
-    weight = np.clip(coarse.astype(np.float64) - np.percentile(coarse, 40), 0.0, 60.0).ravel() + 0.5
+    coarse = draw(source.display, tuple((base @ np.diag([4.0, 4.0, 1.0]))[:2].ravel()), ROWS // 4, COLUMNS // 4, 0)
+    blocks = coarse.reshape(ROWS // 16, 4, COLUMNS // 16, 4).astype(np.float64)
+    bright = np.clip(blocks.mean(axis=(1, 3)) - np.percentile(coarse, 20), 0.0, 60.0)
+    weight = (bright * np.clip(blocks.std(axis=(1, 3)), 0.0, 20.0)).ravel() + 1.0
     place = int(rng.choice(len(weight), p=weight / weight.sum()))
     return np.array([(place % (COLUMNS // 16) + rng.random()) * 16, (place // (COLUMNS // 16) + rng.random()) * 16])
 

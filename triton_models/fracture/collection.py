@@ -101,6 +101,11 @@ class Division:
     test: Sequence[Picture]
     data_hash: str
 
+    @property
+    def development(self) -> Sequence[Picture]:
+        """Everything that is not held back."""
+        return [*self.train, *self.validation]
+
     def sizes(self) -> dict[str, int]:
         """Rows by part and class, and groups by part."""
         found = {}
@@ -129,7 +134,12 @@ def divide(data_dir: Path, seed: int, few: int | None = None) -> Division:
     for name, part in parts.items():
         if {picture.fractured for picture in part} != {False, True}:
             raise UserError(f"the {name} part of {len(part)} images lacks a class: more images are needed")
+    return Division(parts["train"], parts["validation"], parts["test"], hash_of(kept))
+
+
+def hash_of(pictures: Sequence[Picture]) -> str:
+    """sha256 over the file bytes of all pictures, in order: two runs with equal hashes saw equal data."""
     digest = hashlib.sha256()
-    for picture in kept:
+    for picture in pictures:
         digest.update(picture.path.read_bytes())
-    return Division(parts["train"], parts["validation"], parts["test"], digest.hexdigest())
+    return digest.hexdigest()

@@ -12,12 +12,13 @@ from triton_models.fracture.card import CARD
 from triton_models.model import binary_findings
 from triton_models.places import located, worst_of
 
-COARSER = 2
+FINE, COARSER = 2, 2
+"""Places a step of what regions are found in, and steps of that a step of the heat map that travels."""
 BEGINS = 0.5
 
 
 def decode(outputs: Mapping[str, npt.NDArray[Any]], card: ModelCard = CARD) -> Sequence[Finding]:
-    """One Finding a row of `probability` (rows, 2), with the places of `places` (rows, 32, 20) where that is there."""
+    """One Finding a row of `probability` (rows, 2), with the places of `places` (rows, 52, 32) where that is there."""
     findings = binary_findings(card, outputs)
     if (places := outputs.get("places")) is None:
         return findings
@@ -25,5 +26,5 @@ def decode(outputs: Mapping[str, npt.NDArray[Any]], card: ModelCard = CARD) -> S
 
 
 def _located(card: ModelCard, finding: Finding, grid: npt.NDArray[np.float64]) -> Finding:
-    kept = worst_of(grid, COARSER)
-    return located(card, finding, kept, kept, peak=float(kept.max()), begins=BEGINS)
+    fine = worst_of(grid, FINE)
+    return located(card, finding, worst_of(fine, COARSER), fine, peak=float(fine.max()), begins=BEGINS)

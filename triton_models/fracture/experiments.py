@@ -15,7 +15,7 @@ from triton_models._vision.served import Served
 from triton_models.fracture.card import CARD
 from triton_models.fracture.framing import COLUMNS, ROWS
 
-SQUARE, PATCH = 208, 16
+SQUARE, PATCH = 320, 16
 """The side of a square with about as many pixels as the canvas: a transformer of torchvision takes no other shape."""
 
 

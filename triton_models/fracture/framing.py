@@ -10,7 +10,7 @@ from PIL import Image
 Grey = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
-ROWS, COLUMNS = 256, 160
+ROWS, COLUMNS = 416, 256
 STRIDE = 8
 """Canvas pixels an element of the map of places."""
 LOOK_SIDE = 256

@@ -15,7 +15,7 @@ from triton_models._vision import state as run
 from triton_models._vision.state import DEVICE, Pace, Progress, ahead, mark_of
 from triton_models.figures import rank_auroc
 from triton_models.fracture.augment import IGNORED, Source, augment, in_pixels
-from triton_models.fracture.collection import Division, Picture, grey
+from triton_models.fracture.collection import Picture, grey, hash_of
 from triton_models.fracture.framing import COLUMNS, ROWS, find_limb
 from triton_models.fracture.network import BoneNet, start_from
 from triton_models.fracture.preprocess import prepare
@@ -28,21 +28,23 @@ State = run.State[BoneNet]
 class Recipe:
     """Everything that a run may differ in besides data and seed."""
 
+    folds: int = 3
     width: int = 32
     pyramid: int = 64
-    crop: int = 160
-    crop_epochs: int = 24
+    crop: int = 128
+    crop_epochs: int = 8
     crop_batch: int = 24
-    crop_steps: int = 50
-    view_epochs: int = 22
-    view_batch: int = 16
-    view_steps: int = 25
+    crop_steps: int = 100
+    view_epochs: int = 10
+    view_batch: int = 10
+    view_steps: int = 40
     frozen_layers: int = 6
     peak_rate: float = 1e-3
     weight_decay: float = 0.05
     smoothing: float = 0.05
     average: float = 0.99
-    place_weight: float = 0.5
+    place_weight: float = 1.0
+    breaks: float = 0.5
     changes: bool = True
     few: int | None = None
 
@@ -55,8 +57,13 @@ class Recipe:
         """Steps of this epoch."""
         return self.crop_steps if epoch < self.crop_epochs else self.view_steps
 
+    def share_broken(self, epoch: int) -> float:
+        """Share of the normal crops into which a break is drawn: it falls to none as the crops end."""
+        return self.breaks * max(0.0, 1 - epoch / self.crop_epochs)
+
 
 QUICK = Recipe(
+    folds=2,
     width=8,
     pyramid=8,
     crop=64,
@@ -84,6 +91,7 @@ def batches(images: Sequence[Source], recipe: Recipe, seed: int, epoch: int) -> 
     rng = np.random.default_rng((seed, epoch))
     crops = epoch < recipe.crop_epochs
     size = (recipe.crop, recipe.crop) if crops else (ROWS, COLUMNS)
+    broken = recipe.share_broken(epoch)
     half = (recipe.crop_batch if crops else recipe.view_batch) // 2
     ill = np.array([number for number, source in enumerate(images) if len(source.boxes)])
     well = np.array([number for number, source in enumerate(images) if not len(source.boxes)])
@@ -93,7 +101,7 @@ def batches(images: Sequence[Source], recipe: Recipe, seed: int, epoch: int) -> 
             chosen = np.concatenate([rng.choice(ill, half), rng.choice(well, half)])
             strangers = rng.integers(0, len(images), len(chosen))
             made = [
-                augment(images[i], images[j].display, size, rng, change=recipe.changes)
+                augment(images[i], images[j].display, size, rng, change=recipe.changes, breaks=broken)
                 for i, j in zip(chosen, strangers, strict=True)
             ]
             maps = np.stack([places for _, places in made])
@@ -152,23 +160,34 @@ def logits_of(network: nn.Module, images: npt.NDArray[np.uint8]) -> npt.NDArray[
 
 
 def learn(
-    division: Division, recipe: Recipe, out_dir: Path, *, seed: int, init: Path | None, say: Progress
+    known: Sequence[Picture],
+    unseen: Sequence[Picture],
+    recipe: Recipe,
+    out_dir: Path,
+    *,
+    seed: int,
+    init: Path | None,
+    say: Progress,
 ) -> tuple[BoneNet, list[dict[str, float]]]:
-    """Runs the epochs that are left; the averaged weights after the last, and the history."""
-    images = sources(division.train)
+    """Learns from `known` in the epochs that are left; the averaged weights after the last, and the history.
+
+    `unseen` are looked at, now and then, for the history alone: nothing is chosen by that.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    images = sources(known)
     sample = np.stack([prepare(source.display) for source in images[:: max(1, len(images) // 16)]][:16])
     state = begin(recipe, seed, init, torch.from_numpy(sample).float())
-    judged = np.array([picture.fractured for picture in division.validation])
-    views = np.stack([prepare(grey(picture)) for picture in division.validation])
+    judged = np.array([picture.fractured for picture in unseen])
+    views = np.stack([prepare(grey(picture)) for picture in unseen])
     start = hashlib.sha256(init.read_bytes()).hexdigest() if init else ""
-    mark = mark_of(asdict(recipe), seed, division.data_hash, start)
+    mark = mark_of(asdict(recipe), seed, hash_of([*known, *unseen]), start)
     last = out_dir / "last.pt"
     if state.load(last, mark):
         say(f"going on after epoch {len(state.history)}")
     while (epoch := len(state.history)) < recipe.epochs:
         began = time.monotonic()
         row = {"epoch": float(epoch), "loss": run_epoch(state, images, recipe, seed)}
-        if epoch % 4 == 3 or epoch == recipe.epochs - 1:
+        if epoch in (recipe.crop_epochs - 1, recipe.epochs - 1):
             row["auroc, as delivered"] = rank_auroc(judged, logits_of(state.averaged.module, views))
         row["seconds"] = time.monotonic() - began
         state.history.append(row)

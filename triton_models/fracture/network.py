@@ -40,14 +40,20 @@ class BoneNet(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         _, places, whole = self._look(pixels)
-        worst = torch.logsumexp(places.flatten(1) * SHARPNESS, dim=1) / SHARPNESS
-        return self.scale[0] * worst + self.scale[1] + whole, places
+        return self._answer(places, whole), places
 
     def summary(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """What `Readout` judges: mean, maximum and deviation of each channel of three stages; and the places."""
-        kept, places, _ = self._look(pixels)
+        """What `Readout` judges, and the places.
+
+        The image's own logit, then mean, maximum and deviation of each channel of three stages.
+        """
+        kept, places, whole = self._look(pixels)
         pooled = [of for seen in kept for of in (seen.mean((2, 3)), seen.amax((2, 3)), seen.std((2, 3)))]
-        return torch.cat(pooled, dim=1), places
+        return torch.cat([self._answer(places, whole)[:, None], *pooled], dim=1), places
+
+    def _answer(self, places: Tensor, whole: Tensor) -> Tensor:
+        worst = torch.logsumexp(places.flatten(1) * SHARPNESS, dim=1) / SHARPNESS
+        return self.scale[0] * worst + self.scale[1] + whole
 
     def _look(self, pixels: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         grey = pixels.float()

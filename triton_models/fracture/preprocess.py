@@ -7,12 +7,12 @@ from triton_models.fracture.framing import COLUMNS, ROWS, STRIDE, Frame, Grey, d
 
 __all__ = ["COLUMNS", "PREPROCESSING_VERSION", "ROWS", "STRIDE", "prepare", "prepare_seen"]
 
-PREPROCESSING_VERSION = "1.0.0"
+PREPROCESSING_VERSION = "1.1.0"
 BLANK = 8
 
 
 def prepare(display: Grey) -> Grey:
-    """uint8 [1, 256, 160] from uint8 rows x columns as a person would see them (bone white, air black).
+    """uint8 [1, 416, 256] from uint8 rows x columns as a person would see them (bone white, air black).
 
     The window around the limb is drawn onto the canvas without distortion, on its side where it is wider than tall.
     Raises `Unprocessable` for anything but a two-dimensional uint8 image, and `OutOfRange` where it is smaller than
