@@ -32,10 +32,10 @@ class Recipe:
     width: int = 32
     pyramid: int = 64
     crop: int = 128
-    crop_epochs: int = 8
+    crop_epochs: int = 20
     crop_batch: int = 24
     crop_steps: int = 100
-    view_epochs: int = 10
+    view_epochs: int = 24
     view_batch: int = 10
     view_steps: int = 40
     frozen_layers: int = 6
