@@ -27,7 +27,9 @@ class Readout(nn.Module):
         self.bias = bias
 
     def forward(self, summary: Tensor) -> Tensor:
-        return (summary * self.weight).sum(dim=1) + self.bias
+        weighted = summary * self.weight
+        # The logit apart: rows of a number of channels that is no multiple of 16 are summed differently in a batch.
+        return weighted[:, 0] + weighted[:, 1:].sum(dim=1) + self.bias
 
 
 def fit_channels(seen: Floats, truth: npt.NDArray[np.bool_], strength: float) -> Weighted:
