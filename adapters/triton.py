@@ -18,6 +18,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 from adapters.clock import Clock, SystemClock
 from adapters.repository import BATCH_SIZE, PRIORITIES, triton_name
 from adapters.settings import TritonSettings
+from adapters.turns import turn
 from schemas.errors import InvalidForModel, Overloaded, ServerDown
 
 __all__ = ["BATCH_SIZE", "PRIORITIES", "Inference", "TritonClient", "reconcile", "triton_name"]
@@ -31,6 +32,9 @@ KEEPALIVE_MS = 30_000
 RECONNECT_MS = 1_000
 PROBE_S = 1.0
 LOAD_S = 120.0
+READY_S = 30.0
+"""Seconds that a model which was loaded has to answer that it is ready: others are starting beside it."""
+TURN = ".loading"
 START_S = 5.0
 # Copying 8 MB takes about 3 ms, in which no other event of the process moves.
 OFF_LOOP_BYTES = 4 << 20
@@ -141,8 +145,11 @@ class TritonClient:
     async def load(self, model: str) -> None:
         """Loads (or loads anew) one model and returns when it answers; raises ServerDown with Triton's reason."""
         await self._call(lambda client: client.load_model(model, client_timeout=LOAD_S), f"{model} could not be loaded")
-        if not await self.ready(model):
-            raise ServerDown(f"{model} was loaded but is not ready")
+        ends = self._clock.monotonic() + READY_S
+        while not await self.ready(model):
+            if self._clock.monotonic() > ends:
+                raise ServerDown(f"{model} was loaded but is not ready")
+            await self._clock.sleep(0.1)
 
     async def unload(self, model: str) -> None:
         """Unloads one model; no error when it is not loaded."""
@@ -158,10 +165,15 @@ class TritonClient:
 
         Triton in explicit mode starts empty, so this follows every start. A model that is half there is unloaded
         first: loading over it may keep the old version. Waits a few seconds for a server that has only just started.
-        Raises ServerDown naming the models that would not load.
+        One process of a repository at a time: two that load and unload the same models keep them from ever being
+        ready, and Triton 2.51 can crash of it. Raises ServerDown naming the models that would not load.
         """
+        async with turn(self._settings.repository / TURN, self._clock, LOAD_S, "is loading models"):
+            return await self._reconcile(wanted)
+
+    async def _reconcile(self, wanted: Sequence[str]) -> list[str]:
         await self._wait_for_server()
-        states = await self._index()
+        states = await self._settled()
         missing = [name for name in wanted if states.get(name) != "READY"]
         # Side by side: starting a model process is mostly waiting for imports.
         asked = [self._bring(name, known=bool(states.get(name))) for name in missing]
@@ -173,6 +185,15 @@ class TritonClient:
         if broken:
             raise ServerDown("; ".join(broken))
         return missing
+
+    async def _settled(self) -> dict[str, str]:
+        """The state of each model when none is on its way: who began that may be gone, and its models come still."""
+        ends = self._clock.monotonic() + LOAD_S
+        while True:
+            states = await self._index()
+            if not {"LOADING", "UNLOADING"} & set(states.values()) or self._clock.monotonic() > ends:
+                return states
+            await self._clock.sleep(0.2)
 
     async def _bring(self, name: str, *, known: bool) -> None:
         if known:

@@ -74,6 +74,7 @@ class Manager:
                 await self.once()
             except Unavailable as error:
                 reason = type(error).__name__
+                self._lacking.clear()  # a server that is away and comes back has its time to load anew
                 parked.labels(lane="release-manager", reason=reason).set(1)
                 log.warning("the release manager waits", reason=reason)
                 await self._clock.sleep(AWAY_S)

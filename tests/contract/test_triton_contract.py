@@ -274,6 +274,23 @@ async def test_reconcile_restores_the_models_of_a_server_that_was_killed(real: L
     np.testing.assert_array_equal(first["probability"], second["probability"])
 
 
+async def test_processes_that_load_the_same_models_take_turns(real: LoneTriton) -> None:
+    """After a restart the supervisor's step and the release manager both see what is missing; a model that one of them
+    has on its way is neither unloaded nor loaded again by the other."""
+    async with (
+        TritonClient(real.settings) as one,
+        TritonClient(real.settings) as other,
+        TritonClient(real.settings) as cut,
+    ):
+        await one.unload(NAME)
+        first = asyncio.ensure_future(cut.load(NAME))  # one who is gone before its model is there
+        await asyncio.sleep(0)
+        found = await asyncio.gather(one.reconcile([NAME]), other.reconcile([NAME]), one.reconcile([NAME]))
+        await first
+        assert sorted(found) in ([[], [], []], [[], [], [NAME]])
+        assert await other.ready(NAME)
+
+
 async def test_a_stopped_model_process_is_down_within_the_deadline_and_answers_again(real: LoneTriton) -> None:
     """A server that hangs with the connection open: no request waits longer than it was told to."""
     async with TritonClient(real.settings) as client:
