@@ -89,7 +89,7 @@ def opened(settings: Settings, letter: Letter, target: Path, who: Asked) -> Kept
         try:
             file.write(asyncio.run(_audited(settings, letter, found, key, who)))
             file.flush()
-        except BaseException:
+        except BaseException:  # raised again, Ctrl-C too: what was not audited and written whole leaves no file
             target.unlink()
             raise
     return found

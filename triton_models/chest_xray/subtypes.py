@@ -6,7 +6,7 @@ that helped training and a logistic regression on the frozen channels of the las
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -119,18 +119,24 @@ def _at(
 
 def main() -> None:
     """Prints the figures."""
-    asks = argparse.ArgumentParser(description=__doc__)
+    tell(measure, __doc__)
+
+
+def tell(measured: Callable[[Path], Mapping[str, Mapping[str, Sequence[float]]]], about: str | None) -> None:
+    """Prints what `measured` finds in the folder that the command line names: figures, with intervals where they have
+    some."""
+    asks = argparse.ArgumentParser(description=about)
     asks.add_argument("data", type=Path)
     asks.add_argument("--json", action="store_true", help="for machines")
     given = asks.parse_args()
-    found = measure(given.data)
+    found = measured(given.data)
     if given.json:
         print(json.dumps(found, indent=1))
         return
     for what, lines in found.items():
         print(what)
         for name, figure in lines.items():
-            print(f"  {name}: " + (f"{figure[0]:.3f}" + (" ({:.3f}-{:.3f})".format(*figure[1:]) if figure[1:] else "")))
+            print(f"  {name}: " + ("{:.3f} ({:.3f}-{:.3f})".format(*figure) if figure[1:] else f"{figure[0]:g}"))
 
 
 if __name__ == "__main__":

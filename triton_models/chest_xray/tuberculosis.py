@@ -4,9 +4,7 @@
 judged on the two that serve evaluation alone: one half of those chooses the strength, the other is reported.
 """
 
-import argparse
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from triton_models.chest_xray.card import CARD
 from triton_models.chest_xray.collection import Picture, read_index
 from triton_models.chest_xray.fields import PLAIN, local_contrast, lungs
 from triton_models.chest_xray.measure import prepared
-from triton_models.chest_xray.subtypes import Inside
+from triton_models.chest_xray.subtypes import Inside, tell
 
 ILL, CHILDREN, ADULTS = "tuberculosis", "kermany", "kiran_jabeen"
 JUDGING = frozenset({"rahman_tb_db", "covid19_radiography_db"})
@@ -121,18 +119,7 @@ def _folded(seen: Floats, ill: Flags) -> Floats:
 
 def main() -> None:
     """Prints the figures."""
-    asks = argparse.ArgumentParser(description=__doc__)
-    asks.add_argument("data", type=Path)
-    asks.add_argument("--json", action="store_true", help="for machines")
-    given = asks.parse_args()
-    found = measure(given.data)
-    if given.json:
-        print(json.dumps(found, indent=1))
-        return
-    for what, lines in found.items():
-        print(what)
-        for name, figure in lines.items():
-            print(f"  {name}: " + ("{:.3f} ({:.3f}-{:.3f})".format(*figure) if figure[1:] else f"{figure[0]:g}"))
+    tell(measure, __doc__)
 
 
 if __name__ == "__main__":
