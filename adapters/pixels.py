@@ -36,6 +36,10 @@ THREADS = 8
 """Puts in flight a process: fsyncs of several threads share a commit of the journal. Durable puts of 64 KB on ext4, a
 busy machine: 1 thread 190/s, 2 threads 660/s, 8 threads 1,200 to 1,500/s."""
 
+PIECE_BYTES = 1 << 18
+"""Written at a time. For 10 MB in one call the kernel takes pages of 2 MB, which a virtual machine's host may have to
+provide first: 22 to 30 ms of processor time on ext4, against 2.2 ms in pieces of 64 KB to 1 MB."""
+
 
 def blob_uri(kind: Kind, sha256: str) -> str:
     """Where content with this SHA-256 (64 lower-case hexadecimal digits) lies: `<kind>/<first two>/<sha256>`."""
@@ -210,7 +214,7 @@ class ObstoreBlobs:
             with memoryview(data) as view:
                 written = 0
                 while written < len(view):
-                    written += os.write(descriptor, view[written:])
+                    written += os.write(descriptor, view[written : written + PIECE_BYTES])
             beside.rename(path)
         except OSError:
             beside.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -27,8 +27,9 @@ from schemas.errors import UserError
 
 SIZES = {"8KB": 8 << 10, "0.5MB": 512 << 10, "10MB": 10 << 20}
 HUGE = {"50MB": 50 << 20}
-COUNTS = {"8KB": 320, "0.5MB": 64, "10MB": 16, "50MB": 16}
-"""Objects a measurement, divided among the associations."""
+COUNTS = {"8KB": 320, "0.5MB": 64, "10MB": 32, "50MB": 16}
+"""Objects a measurement, divided among the associations; a quarter with one association, so that each measurement is
+shorter than the time for which consumers can be held."""
 
 ASSOCIATIONS = (1, 4, 16)
 OURS, STORESCP, ORTHANC = "door", "storescp", "orthanc"
@@ -48,14 +49,17 @@ class Receiver:
     called: str
 
 
-async def run(plant: Plant, *, repeats: int, huge: bool) -> Report:
-    """Every size with every number of associations, `repeats` times, the receivers in turns that alternate."""
+async def run(plant: Plant, *, repeats: int, huge: bool, tell: Callable[[str], None]) -> Report:
+    """Every size with every number of associations, `repeats` times, the receivers in turns that alternate.
+
+    `tell` gets a line for each case.
+    """
     if not shutil.which("storescu"):
         raise UserError("`bench dicom` sends with DCMTK's storescu, which is not installed (Debian: dcmtk).")
-    return await asyncio.to_thread(_run, plant, repeats, {**SIZES, **(HUGE if huge else {})})
+    return await asyncio.to_thread(_run, plant, repeats, {**SIZES, **(HUGE if huge else {})}, tell)
 
 
-def _run(plant: Plant, repeats: int, sizes: dict[str, int]) -> Report:
+def _run(plant: Plant, repeats: int, sizes: dict[str, int], tell: Callable[[str], None]) -> Report:
     doors = plant.settings.doors
     rates: dict[tuple[str, str, int], list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="clinstream-bench-dicom-") as folder, ExitStack() as stack:
@@ -64,11 +68,15 @@ def _run(plant: Plant, repeats: int, sizes: dict[str, int]) -> Report:
         for repeat in range(repeats + 1):
             for size in sizes:
                 for associations in ASSOCIATIONS:
+                    found: dict[str, float] = {}
                     for receiver in receivers[:: -1 if repeat % 2 else 1]:
-                        count = max(associations, COUNTS[size] // (1 if repeat else 4))
+                        count = max(associations, COUNTS[size] // (1 if repeat and associations > 1 else 4))
                         rate = _measured(plant, receiver, Path(folder), pattern[size], count, associations)
+                        found[receiver.name] = rate
                         if repeat:  # the first round warms up
                             rates.setdefault((receiver.name, size, associations), []).append(rate)
+                    each = ", ".join(f"{name} {found[name]:.0f}" for name in sorted(found))
+                    tell(f"{repeat or 'warming up'} · {size} over {associations}: {each} objects/s")
     return _report(rates, sizes)
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +107,8 @@ class Plant:
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # held for too long, it was started anew
+                os.kill(pid, signal.SIGCONT)
 
     async def until(self, process: str, name: str, value: float, **labels: str) -> float:
         """Waits until a counter reaches `value` and returns the clock's time; UserError after five minutes."""

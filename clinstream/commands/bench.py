@@ -129,8 +129,7 @@ def _glucobench(readings: Path | None, sizes: tuple[float, int, int, int], seeds
 
     if readings is None:
         raise UserError("Say with --readings which Parquet file of readings to judge on.")
-    errors = Console(stderr=True, highlight=False)
-    return glucobench.run(readings, sizes, seeds, lambda line: errors.print(line, soft_wrap=True))
+    return glucobench.run(readings, sizes, seeds, _tell)
 
 
 def _rates(text: str) -> tuple[float, ...]:
@@ -153,7 +152,6 @@ async def _hospital(
     from clinstream.benches import hospital, load
     from clinstream.benches.plant import plant
 
-    errors = Console(stderr=True, highlight=False)
     originals = load.pictures(images, side)
     async with plant(settings) as found:
         return await hospital.run(
@@ -161,7 +159,7 @@ async def _hospital(
             repeats=repeats,
             size=hospital.Size(*hour),
             originals=originals,
-            tell=lambda line: errors.print(line, soft_wrap=True),
+            tell=_tell,
         )
 
 
@@ -169,10 +167,14 @@ async def _sustained(settings: Settings, wearers: int, rate: float, minutes: flo
     from clinstream.benches import sustained
     from clinstream.benches.plant import plant
 
-    errors = Console(stderr=True, highlight=False)
     async with plant(settings) as found:
         size = sustained.Size(wearers, rate, minutes)
-        return await sustained.run(found, size=size, tell=lambda line: errors.print(line, soft_wrap=True))
+        return await sustained.run(found, size=size, tell=_tell)
+
+
+def _tell(line: str) -> None:
+    """What a long measurement says on its way."""
+    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
 
 
 def _print(report: "Report", as_json: bool) -> None:
@@ -202,7 +204,7 @@ async def _measure(
         if name is Bench.CGM:
             return await cgm.run(found, repeats=repeats, count=count)
         if name is Bench.DICOM:
-            return await dicom.run(found, repeats=repeats, huge=huge)
+            return await dicom.run(found, repeats=repeats, huge=huge, tell=_tell)
         originals = load.pictures(images, side)
         if name is Bench.IMAGING:
             return await imaging.run(found, repeats=repeats, count=count, originals=originals)

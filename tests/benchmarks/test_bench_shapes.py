@@ -1,20 +1,26 @@
 """What `clinstream bench` prints and how its numbers are made; the measurements themselves are run by hand."""
 
 import json
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from adapters import settings as settings_room
+from adapters.bootstrap import Services
+from adapters.clock import SystemClock
 from adapters.fakes.blobs import FakeBlobs
 from clinstream.__main__ import build
 from clinstream.benches import figures, load, plant
 from clinstream.benches.figures import Report
 from clinstream.commands import bench
+from clinstream.supervision import records
 from schemas import topics
 from schemas.errors import UserError
 from tests.support import served
@@ -103,3 +109,17 @@ def test_the_command_prints_json_for_machines_and_a_table_for_people(monkeypatch
 def test_an_unknown_bench_is_named_as_such() -> None:
     answer = CliRunner().invoke(build(), ["bench", "nothing"])
     assert answer.exit_code == 2
+
+
+def test_a_component_that_was_started_anew_while_it_was_held_does_not_end_the_measurement(tmp_path: Path) -> None:
+    """Held for longer than the supervisor waits, it is taken for stuck."""
+    held = subprocess.Popen(["sleep", "60"])
+    record = records.Record("studies.0", held.pid, records.started_at(held.pid), 0, signal.SIGTERM, 1.0)
+    (tmp_path / "run").mkdir()
+    records.write(tmp_path / "run", record)
+    stack = plant.Plant(settings_room.load(tmp_path), Mock(spec=Services), SystemClock())
+    with stack.held("studies.0"):
+        held.kill()
+        held.wait()
+    with pytest.raises(UserError, match="does not run"), stack.held("studies.0"):
+        pytest.fail("nothing is held")
