@@ -5,7 +5,7 @@ from triton_models.fracture.preprocess import COLUMNS, PREPROCESSING_VERSION, RO
 
 CARD = ModelCard(
     name="fracture",
-    version="1.1.0",
+    version="1.2.0",
     preprocessing_version=PREPROCESSING_VERSION,
     title="Fracture on a radiograph of the upper limb",
     consumes="image",
@@ -17,12 +17,12 @@ CARD = ModelCard(
     labels=("normal", "fracture"),
     positive_label="fracture",
     operating_point=OperatingPoint(
-        threshold=0.1596,
+        threshold=0.1109,
         sensitivity=(0.981, 0.898, 0.997),
-        specificity=(0.094, 0.060, 0.146),
+        specificity=(0.052, 0.029, 0.094),
         measured_on="191 normal and 54 fractured images of groups held back, FracAtlas",
     ),
-    abstention_band=(0.1596, 0.7488),
+    abstention_band=(0.1109, 0.7510),
     intended_use=IntendedUse(
         statement="Radiographs of hand, wrist, forearm, elbow, upper arm and shoulder, any view; one collection only",
         modalities=frozenset({"CR", "DX"}),
@@ -32,7 +32,8 @@ CARD = ModelCard(
         shows="limb",
     ),
     limits=(
-        "Not good enough to rely on: AUROC 0.772 on groups held back, below the 0.80 that a candidate must reach",
+        "At its operating point it calls nearly every image fractured: specificity 0.05 at a sensitivity of 0.98",
+        "Not good enough to rely on: AUROC 0.818 (0.719 to 0.902) on groups held back",
         "Trained on few images of one collection; no evaluation on any other source exists",
         "Fine fissures vanish at the resolution of its training images (about 400 pixels); an answer of normal does "
         "not exclude a fracture",

@@ -1,4 +1,4 @@
-"""How `fracture` learns: crops around places, then whole views; imports torch."""
+"""How `fracture` learns: crops around places, then whole views, then those once more; imports torch."""
 
 import hashlib
 import time
@@ -38,8 +38,11 @@ class Recipe:
     view_epochs: int = 24
     view_batch: int = 10
     view_steps: int = 40
+    again: int = 2
+    again_epochs: int = 40
     frozen_layers: int = 6
     peak_rate: float = 1e-3
+    again_rate: float = 5e-4
     weight_decay: float = 0.05
     smoothing: float = 0.05
     average: float = 0.99
@@ -49,9 +52,20 @@ class Recipe:
     few: int | None = None
 
     @property
-    def epochs(self) -> int:
-        """Of both kinds together."""
+    def first_epochs(self) -> int:
+        """Of the first cycle of the rate: crops and views."""
         return self.crop_epochs + self.view_epochs
+
+    @property
+    def epochs(self) -> int:
+        """Of all cycles together."""
+        return self.first_epochs + self.again * self.again_epochs
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """After which epochs one kind or cycle ends."""
+        cycles = range(self.first_epochs, self.epochs + 1, self.again_epochs)
+        return (self.crop_epochs, *cycles)
 
     def steps(self, epoch: int) -> int:
         """Steps of this epoch."""
@@ -73,6 +87,7 @@ QUICK = Recipe(
     view_epochs=1,
     view_batch=2,
     view_steps=3,
+    again_epochs=1,
     few=6,
 )
 
@@ -128,14 +143,27 @@ def begin(recipe: Recipe, seed: int, init: Path | None, sample: Tensor) -> State
     network = BoneNet(recipe.width, recipe.pyramid)
     if init is not None:
         start_from(network, init, sample)
-    steps = sum(recipe.steps(epoch) for epoch in range(recipe.epochs))
+    steps = sum(recipe.steps(epoch) for epoch in range(recipe.first_epochs))
     pace = Pace(recipe.peak_rate, recipe.weight_decay, recipe.average, steps, rise=0.1, divisor=10.0)
     return run.State.begin(network, pace, seed)
 
 
-def run_epoch(state: State, images: Sequence[Source], recipe: Recipe, seed: int) -> float:
-    """`recipe.steps` steps; returns the mean loss. A loss that is not finite stops the run with what to try."""
-    epoch, total = len(state.history), 0.0
+def begin_again(recipe: Recipe, seed: int, averaged: nn.Module) -> State:
+    """Another cycle of the rate, over whole views alone, from the averaged weights of the last.
+
+    The views of the first cycle come when its rate has fallen to a third.
+    """
+    torch.manual_seed(seed)
+    network = BoneNet(recipe.width, recipe.pyramid)
+    network.load_state_dict(averaged.state_dict())
+    steps = recipe.again_epochs * recipe.view_steps
+    pace = Pace(recipe.again_rate, recipe.weight_decay, recipe.average, steps, rise=0.1, divisor=10.0)
+    return run.State.begin(network, pace, seed)
+
+
+def run_epoch(state: State, images: Sequence[Source], recipe: Recipe, seed: int, epoch: int) -> float:
+    """The steps of this epoch of the run; returns the mean loss. One that is not finite stops it with what to try."""
+    total = 0.0
     state.network.train()
     if epoch >= recipe.crop_epochs:  # whole views are few: what sees edges stays as the crops have made it
         for layer in state.network.trunk[: recipe.frozen_layers]:
@@ -176,23 +204,32 @@ def learn(
     out_dir.mkdir(parents=True, exist_ok=True)
     images = sources(known)
     sample = np.stack([prepare(source.display) for source in images[:: max(1, len(images) // 16)]][:16])
-    state = begin(recipe, seed, init, torch.from_numpy(sample).float())
-    judged = np.array([picture.fractured for picture in unseen])
-    views = np.stack([prepare(grey(picture)) for picture in unseen])
+    unseen_views = np.stack([prepare(grey(picture)) for picture in unseen]), np.array([one.fractured for one in unseen])
     start = hashlib.sha256(init.read_bytes()).hexdigest() if init else ""
     mark = mark_of(asdict(recipe), seed, hash_of([*known, *unseen]), start)
-    last = out_dir / "last.pt"
-    if state.load(last, mark):
-        say(f"going on after epoch {len(state.history)}")
-    while (epoch := len(state.history)) < recipe.epochs:
-        began = time.monotonic()
-        row = {"epoch": float(epoch), "loss": run_epoch(state, images, recipe, seed)}
-        if epoch in (recipe.crop_epochs - 1, recipe.epochs - 1):
-            row["auroc, as delivered"] = rank_auroc(judged, logits_of(state.averaged.module, views))
-        row["seconds"] = time.monotonic() - began
-        state.history.append(row)
-        state.save(last, mark)
-        say(f"epoch {epoch + 1} of {recipe.epochs}: " + ", ".join(f"{key} {value:.4g}" for key, value in row.items()))
+
+    def go_on(state: State, first: int, epochs: int, path: Path) -> None:
+        if state.load(path, mark):
+            say(f"going on after epoch {first + len(state.history)}")
+        while len(state.history) < epochs:
+            began, epoch = time.monotonic(), first + len(state.history)
+            row = {"epoch": float(epoch), "loss": run_epoch(state, images, recipe, seed, epoch)}
+            if epoch + 1 in recipe.ends:
+                views, judged = unseen_views
+                row["auroc, as delivered"] = rank_auroc(judged, logits_of(state.averaged.module, views))
+            row["seconds"] = time.monotonic() - began
+            state.history.append(row)
+            state.save(path, mark)
+            told = ", ".join(f"{key} {value:.4g}" for key, value in row.items())
+            say(f"epoch {epoch + 1} of {recipe.epochs}: {told}")
+
+    state = begin(recipe, seed, init, torch.from_numpy(sample).float())
+    go_on(state, 0, recipe.first_epochs, out_dir / "last.pt")
+    history = state.history
+    for number in range(1, recipe.again + 1):
+        state = begin_again(recipe, seed + number, state.averaged.module)
+        go_on(state, len(history), recipe.again_epochs, out_dir / f"again-{number}.pt")
+        history = history + state.history
     network = BoneNet(recipe.width, recipe.pyramid)
     network.load_state_dict(state.averaged.module.state_dict())
-    return network.eval(), state.history
+    return network.eval(), history
