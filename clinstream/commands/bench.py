@@ -17,6 +17,7 @@ from rich.table import Table
 from adapters import settings as settings_room
 from adapters.settings import Settings
 from clinstream import running, stack
+from clinstream.embedded import postgres
 from clinstream.embedded.home import Home
 from schemas.errors import UserError
 
@@ -231,6 +232,7 @@ def _stack(quiet: bool) -> Iterator[Settings]:
             yield settings_room.load(home.folder)
         finally:
             running.end(process, interrupts)
+            postgres.forget(home)
 
 
 def _show(report: "Report", out: Console) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from adapters import settings as settings_room
 from clinstream.embedded import probes
 from clinstream.embedded.home import Home, write_private
@@ -26,6 +28,9 @@ SUPERUSER = "postgres"
 SUPERUSER_PASSWORD = "database-superuser.password"
 UNPRIVILEGED = ("postgres", "nobody")
 ROOTS_PLACE = Path("/var/lib/clinstream")
+ROOTS_FOLDER = "database-folder"
+"""The secret that names the folder in there."""
+
 # sun_path of a Unix socket holds 107 bytes and PostgreSQL appends /.s.PGSQL.<port>.lock.
 LONGEST_SOCKET_FOLDER = 80
 
@@ -66,12 +71,19 @@ def place(home: Home, programs: Path) -> Place:
     account = _unprivileged()
     user = (account.pw_uid, account.pw_gid)
     if not _reachable(home.folder, user):
-        folder = ROOTS_PLACE / home.secret("database-folder", n_bytes=8)
+        folder = ROOTS_PLACE / home.secret(ROOTS_FOLDER, n_bytes=8)
     if not _reachable(programs, user):
         programs = _copy_programs(programs)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.chown(folder, *user)
     return Place(folder, programs, user)
+
+
+def forget(home: Home) -> None:
+    """Removes what lies outside of a home that is about to be removed; nothing may run there any more."""
+    named = home.secrets / ROOTS_FOLDER
+    if named.exists():
+        shutil.rmtree(ROOTS_PLACE / home.secret(ROOTS_FOLDER), ignore_errors=True)
 
 
 def component(home: Home, ports: Mapping[str, int], where: Place) -> Component:
@@ -139,11 +151,11 @@ def _write_configuration(where: Place, port: int) -> None:
         "unix_socket_permissions": "0700",
         "password_encryption": "scram-sha-256",
         "max_connections": "100",
-        # Identities are random, so each insertion into an index meets another page. With 64 MB those were evicted
-        # before they were met again, and with a checkpoint at every GB of log most of the log was whole pages.
-        "shared_buffers": "'256MB'",
+        # Identities are random, so each insertion into an index meets another page. With few buffers those are evicted
+        # before they are met again, and with checkpoints close to each other most of the log is whole pages.
+        "shared_buffers": f"'{_buffers_mb()}MB'",
         "wal_buffers": "'16MB'",
-        "max_wal_size": "'4GB'",
+        "max_wal_size": "'8GB'",
         "checkpoint_timeout": "'15min'",
         "wal_level": "minimal",
         "max_wal_senders": "0",
@@ -166,6 +178,12 @@ def _write_configuration(where: Place, port: int) -> None:
     if where.user is not None:
         for made in (socket, path):
             os.chown(made, *where.user)
+
+
+def _buffers_mb() -> int:
+    """A sixteenth of the machine's memory, 128 MB to 1 GB; what is never used is never taken."""
+    memory = int(psutil.virtual_memory().total)
+    return min(max(memory // 16 >> 20, 128), 1024)
 
 
 def _unprivileged() -> pwd.struct_passwd:

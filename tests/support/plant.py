@@ -230,6 +230,4 @@ def _remove(plant: Plant) -> None:
     for process in plant.processes():
         with suppress(psutil.Error):
             process.kill()
-    elsewhere = plant.home.secrets / "database-folder"
-    if elsewhere.exists():
-        shutil.rmtree(postgres.ROOTS_PLACE / elsewhere.read_text().strip(), ignore_errors=True)
+    postgres.forget(plant.home)

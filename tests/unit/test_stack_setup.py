@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from clinstream.embedded import setup, toolchain
+from clinstream.embedded import postgres, setup, toolchain
+from clinstream.embedded.home import Home
 from clinstream.embedded.triton import TritonProgram
 from schemas.errors import UserError
 
@@ -103,3 +104,18 @@ def test_an_old_server_on_the_path_is_passed_over(tmp_path: Path, monkeypatch: p
     assert found is None or found != tmp_path
     (tmp_path / "postgres").write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 17.2'\n")
     assert toolchain.postgres_programs() == tmp_path
+
+
+def test_a_home_that_is_forgotten_leaves_nothing_outside_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root's database may lie where its unprivileged user reaches it; another home's stays."""
+    monkeypatch.setattr(postgres, "ROOTS_PLACE", tmp_path / "root")
+    homes = [Home(tmp_path / name) for name in ("one", "two")]
+    for home in homes:
+        home.make()
+        (tmp_path / "root" / home.secret(postgres.ROOTS_FOLDER, n_bytes=8) / "data").mkdir(parents=True)
+    postgres.forget(homes[0])
+    assert [path.name for path in (tmp_path / "root").iterdir()] == [homes[1].secret(postgres.ROOTS_FOLDER)]
+    bare = Home(tmp_path / "three")
+    bare.make()
+    postgres.forget(bare)
+    assert not list(bare.secrets.iterdir())
