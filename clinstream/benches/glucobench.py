@@ -66,12 +66,14 @@ def report(found: "Comparison") -> Report:
     return Report("glucobench", ratios, shown, notes=notes)
 
 
-def _interval(ours: "Sequence[Errors]", other: "Sequence[Errors]", measure: str, people: Sequence[Any]) -> list[float]:
-    """Of all seeds' windows together, by resampling people."""
+def _interval(
+    ours: "Sequence[Errors]", other: "Sequence[Errors]", measure: str, people: Sequence[Any]
+) -> list[float | None]:
+    """Of all seeds' windows together, by resampling people; of one person there is none, as `evaluate` says it."""
     from training.glucobench.judged import Errors, ratio_interval
 
     def joined(several: "Sequence[Errors]") -> Errors:
         return Errors(np.concatenate([e.squared for e in several]), np.concatenate([e.absolute for e in several]))
 
     low, high = ratio_interval(joined(ours), joined(other), measure, np.concatenate(people))
-    return [round(low, 4), round(high, 4)]
+    return [None if np.isnan(bound) else round(bound, 4) for bound in (low, high)]

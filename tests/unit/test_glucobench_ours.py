@@ -117,6 +117,9 @@ def test_the_command_compares_all_forecasters_on_a_file_never_seen(
     assert found["figures"]["test_windows"]["value"] == 3 * 9  # (60 - 12) / 6 + 1 windows of each of three subjects
     assert "ours" in done.stderr
     assert len(found["notes"]["pretrained_on"]) == 6
+    intervals = found["notes"]["intervals"]
+    assert intervals["linear_over_ours_median_rmse"][0] < intervals["linear_over_ours_median_rmse"][1]
+    assert intervals["out_of_distribution_linear_over_ours_median_rmse"] == [None, None]  # one person
 
 
 def test_the_command_wants_a_file() -> None:
