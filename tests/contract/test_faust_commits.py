@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -102,3 +103,39 @@ async def test_an_orderly_stop_commits_what_was_finished_since_the_last_commit(
     finished = sum(len(numbers) for numbers in step.seen)
     assert finished >= 1
     assert support.committed(settings, name, topic) == {0: finished}
+
+
+async def test_an_orderly_stop_commits_also_where_an_earlier_commit_is_on_its_way(
+    kafka_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faust's last commit does nothing while another is on its way: that one knows of the first half alone."""
+    settings = support.at_home(kafka_settings, tmp_path)
+    topic, name = support.fresh_name(), support.fresh_name()
+    support.make_topics(settings, topic, partitions=1)
+    step = ToyStep(topics=(topic,), batch=Batch(1, 0.0), in_flight=64)
+    begun, gate = asyncio.Event(), asyncio.Event()
+    async with support.around(settings) as services:
+        never = {"broker_commit_interval": 3600.0}
+        async with support.running(settings, step, services, name=name, overrides=never) as found:
+            await support.publish(services, topic, range(10))
+            await support.until(lambda: sum(map(len, step.seen)) == 10 and not found.lane.batcher.used, seconds=20)
+            member = found.app.consumer
+            send, wait = member._commit, member.maybe_wait_for_commit_to_finish
+
+            async def sends_late(offsets: Any) -> bool:
+                begun.set()
+                await gate.wait()
+                return bool(await send(offsets))
+
+            async def waited_for() -> bool:
+                gate.set()
+                return bool(await wait())
+
+            monkeypatch.setattr(member, "_commit", sends_late)
+            earlier = asyncio.ensure_future(member.commit())
+            await asyncio.wait_for(begun.wait(), 5)
+            await support.publish(services, topic, range(10, 20))
+            await support.until(lambda: sum(map(len, step.seen)) == 20 and not found.lane.batcher.used, seconds=20)
+            monkeypatch.setattr(member, "maybe_wait_for_commit_to_finish", waited_for)
+        assert await earlier
+    assert support.committed(settings, name, topic) == {0: 20}
